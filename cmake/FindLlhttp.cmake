@@ -1,0 +1,11 @@
+# llhttp from the C sources that Debian's node-llhttp ships, compiled strict (design decision 3).
+find_path(LLHTTP_INCLUDE_DIR llhttp.h PATHS /usr/share/include/llhttp)
+find_path(LLHTTP_SOURCE_DIR llhttp.c PATHS /usr/share/llhttp)
+include(FindPackageHandleStandardArgs)
+find_package_handle_standard_args(Llhttp REQUIRED_VARS LLHTTP_SOURCE_DIR LLHTTP_INCLUDE_DIR)
+if(Llhttp_FOUND AND NOT TARGET Llhttp::Llhttp)
+  add_library(llhttp STATIC "${LLHTTP_SOURCE_DIR}/llhttp.c" "${LLHTTP_SOURCE_DIR}/http.c" "${LLHTTP_SOURCE_DIR}/api.c")
+  target_compile_definitions(llhttp PUBLIC LLHTTP_STRICT_MODE=1)
+  target_include_directories(llhttp SYSTEM PUBLIC "${LLHTTP_INCLUDE_DIR}")
+  add_library(Llhttp::Llhttp ALIAS llhttp)
+endif()

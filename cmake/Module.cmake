@@ -1,0 +1,28 @@
+# bloom_module(name [DEPS modules...] [PUBLIC_DEPS targets...] [PRIVATE_DEPS targets...])
+# Builds the static library bloom_<name> from src/<name>/**.cpp with headers in include/bloom/<name>.
+# A module that has only headers becomes an interface library. Names in DEPS without the
+# prefix are modules.
+function(bloom_module name)
+  cmake_parse_arguments(M "" "" "DEPS;PUBLIC_DEPS;PRIVATE_DEPS" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/src/${name}/*.cpp"
+       "${CMAKE_SOURCE_DIR}/src/${name}/*.c")
+  list(FILTER sources EXCLUDE REGEX "/main\\.cpp$")
+  set(deps "")
+  foreach(d IN LISTS M_DEPS)
+    if(d MATCHES "^bloom_")
+      list(APPEND deps ${d})
+    else()
+      list(APPEND deps bloom_${d})
+    endif()
+  endforeach()
+  set_property(GLOBAL APPEND PROPERTY BLOOM_MODULES ${name})
+  if(sources)
+    add_library(bloom_${name} STATIC ${sources})
+    target_include_directories(bloom_${name} PUBLIC "${CMAKE_SOURCE_DIR}/include" PRIVATE "${CMAKE_SOURCE_DIR}/src")
+    target_link_libraries(bloom_${name} PUBLIC ${deps} ${M_PUBLIC_DEPS} PRIVATE ${M_PRIVATE_DEPS} bloom_warnings)
+  else()
+    add_library(bloom_${name} INTERFACE)
+    target_include_directories(bloom_${name} INTERFACE "${CMAKE_SOURCE_DIR}/include")
+    target_link_libraries(bloom_${name} INTERFACE ${deps} ${M_PUBLIC_DEPS})
+  endif()
+endfunction()

@@ -1,0 +1,155 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+/// The seam between arithmetic and policy. A KernelTable is one instruction set's complete set of
+/// operations; dispatch picks one per process. Signatures are pointers, strides and sizes: no
+/// allocation, no threads, no failure. This folder uses nothing of the project.
+namespace bloom::kernels {
+
+enum CpuFeature : std::uint32_t {
+    kAvx2 = 1U << 0,
+    kFma = 1U << 1,
+    kF16c = 1U << 2,
+    kAvx512 = 1U << 3, ///< F, BW, DQ, VL together
+    kAvx512Vnni = 1U << 4,
+    kNeonDot = 1U << 5,
+    kNeonI8mm = 1U << 6,
+};
+
+/// Weight storage after packing. Codes are unsigned 8 bit; w = scale * (code - 128) + bias'.
+enum class WeightFormat : std::uint8_t {
+    q8_0,         ///< GGUF Q8_0: group 32, f16 scale, symmetric
+    affine8_f16,  ///< MLX affine, group 64, f16 scale and bias
+    affine8_bf16, ///< the same in bf16
+    affine8_f32,  ///< the same in f32
+    f16,
+    bf16,
+    f32,
+};
+
+constexpr int group_size(WeightFormat f) noexcept {
+    switch (f) {
+    case WeightFormat::q8_0: return 32;
+    case WeightFormat::affine8_f16:
+    case WeightFormat::affine8_bf16:
+    case WeightFormat::affine8_f32: return 64;
+    default: return 1;
+    }
+}
+
+constexpr bool is_quantised(WeightFormat f) noexcept { return group_size(f) > 1; }
+
+/// Where a matrix lies in its file, row-major [rows, k], any alignment. For q8_0 `codes` are the
+/// 34-byte blocks and the rest is unused; for affine8 `codes` are uint8 [rows, k] and scales and
+/// biases are [rows, k/64]; for plain formats `codes` are the elements.
+struct SourceMatrix {
+    WeightFormat format;
+    std::int64_t rows;
+    std::int64_t k;
+    const std::uint8_t* codes;
+    const std::uint8_t* scales;
+    const std::uint8_t* biases;
+};
+
+/// A packed matrix: panels of `panel_rows` rows, each one linear stream in access order. The last
+/// panel is padded with rows of zero weight. `data` is 64-byte aligned.
+struct PackedMatrix {
+    WeightFormat format;
+    std::int64_t rows;
+    std::int64_t k;
+    const std::uint8_t* data;
+};
+
+/// Activations of n tokens, quantised per token and group: x = scale * q, q in [-127, 127].
+/// q: [n, k] with row stride k rounded up to 64; scale, init, sum: [n, k/group], row stride given.
+/// init = -128 * sum_i q_i (the accumulator's start: unsigned codes then cost nothing);
+/// sum = scale * sum_i q_i (for biases).
+struct QuantisedActivations {
+    std::int8_t* q;
+    float* scale;
+    std::int32_t* init;
+    float* sum;
+    std::int64_t q_stride;
+    std::int64_t group_stride;
+};
+
+enum class KvType : std::uint8_t { f32, f16 };
+
+/// Paged keys and values of one sequence in one layer. Page p holds tokens [16 p, 16 p + 16) as
+/// K [n_kv_heads, 16, head_dim] then V [n_kv_heads, 16, head_dim].
+struct KvPages {
+    const void* const* pages; ///< base address of each page of this layer, by page number
+    KvType type;
+    int n_kv_heads;
+    int head_dim;
+};
+
+inline constexpr int kPageTokens = 16;
+
+/// One instruction set's operations. Thread: any; each writes only its named output range.
+/// Sums run in a fixed documented order that depends on shapes and position only, never on the
+/// number of tokens in the call or on how rows are split (design decision 23).
+struct KernelTable {
+    const char* isa;
+    std::uint32_t required; ///< CpuFeature bits
+    int panel_rows;         ///< rows of a packed panel; work is split at multiples of it
+
+    // --- weights -------------------------------------------------------------------------------
+    /// Bytes of the packed form, padding included.
+    std::size_t (*packed_bytes)(WeightFormat format, std::int64_t rows, std::int64_t k) noexcept;
+    /// Packs rows [row_begin, row_end) of src; row_begin is a multiple of panel_rows, row_end too
+    /// or == rows. dst is the whole matrix's packed base.
+    void (*pack)(const SourceMatrix& src, std::int64_t row_begin, std::int64_t row_end,
+                 std::uint8_t* dst) noexcept;
+    /// Row `row` as f32 [k] (embedding lookup from a packed, perhaps tied, matrix).
+    void (*unpack_row)(const PackedMatrix& w, std::int64_t row, float* out) noexcept;
+
+    // --- matrix products -----------------------------------------------------------------------
+    /// Quantises rows [0, n) of x (f32, row stride x_stride) for weights of `format`.
+    void (*quantise)(WeightFormat format, const float* x, std::int64_t x_stride, std::int64_t n,
+                     std::int64_t k, const QuantisedActivations& out) noexcept;
+    /// y[t, r] = sum_k w[r, k] x[t, k] for rows [row_begin, row_end), tokens [0, n); quantised formats.
+    void (*matmul_q8)(const PackedMatrix& w, const QuantisedActivations& x, std::int64_t n,
+                      std::int64_t row_begin, std::int64_t row_end, float* y,
+                      std::int64_t y_stride) noexcept;
+    /// The same from f32 activations for every format: weights are dequantised on the fly. Used for
+    /// plain formats always, and for quantised ones by --precise.
+    void (*matmul_f32)(const PackedMatrix& w, const float* x, std::int64_t x_stride, std::int64_t n,
+                       std::int64_t row_begin, std::int64_t row_end, float* y,
+                       std::int64_t y_stride) noexcept;
+
+    // --- element-wise and reductions -----------------------------------------------------------
+    /// out[i] = w[i] * x[i] / sqrt(mean(x^2) + eps), one row of n.
+    void (*rms_norm)(const float* x, const float* w, float eps, std::int64_t n, float* out) noexcept;
+    /// Half-split rotation of the first 2*n_pairs values of one head: pairs (j, j + n_pairs).
+    void (*rope)(float* head, const float* cos, const float* sin, std::int64_t n_pairs) noexcept;
+    /// out[i] = silu(gate[i]) * up[i].
+    void (*silu_mul)(const float* gate, const float* up, std::int64_t n, float* out) noexcept;
+    /// y[i] += x[i].
+    void (*add)(float* y, const float* x, std::int64_t n) noexcept;
+    /// Stores n f32 values as KvType.
+    void (*store_kv)(KvType type, const float* src, std::int64_t n, void* dst) noexcept;
+    /// Index of the largest value; the lowest index among equals; 0 if all are NaN.
+    std::int64_t (*argmax)(const float* x, std::int64_t n) noexcept;
+    /// Largest value and sum of exp(x - max), for softmax and log-probabilities.
+    void (*softmax_stats)(const float* x, std::int64_t n, float* max, double* sum) noexcept;
+
+    // --- attention -----------------------------------------------------------------------------
+    /// One query row's heads [head_begin, head_end) (all of n_heads, GQA: kv head = h / (n_heads /
+    /// n_kv_heads)) over tokens [begin, end) of the sequence: softmax(scale * q k) v, running
+    /// maximum in f32. q, out: [n_heads, head_dim].
+    void (*attention)(const float* q, const KvPages& kv, int n_heads, int head_begin, int head_end,
+                      std::int64_t begin, std::int64_t end, float scale, float* out) noexcept;
+};
+
+/// What this processor can do: cpuid and xgetbv, or hwcaps.
+std::uint32_t detect_cpu_features() noexcept;
+/// The fastest table whose features are in `have`, or the one named by `forced_isa` (nullptr if it
+/// cannot run or is unknown). "scalar" always runs.
+const KernelTable* select_table(std::uint32_t have, const char* forced_isa) noexcept;
+/// Every table compiled in, fastest first; ends with nullptr.
+const KernelTable* const* all_tables() noexcept;
+
+} // namespace bloom::kernels

@@ -1,0 +1,12 @@
+#include <bloom/base/fd.hpp>
+
+#include <unistd.h>
+
+namespace bloom {
+
+void Fd::reset() noexcept {
+    // close() frees the number even when it reports EINTR on Linux, so it is never repeated.
+    if (fd_ >= 0) ::close(std::exchange(fd_, -1));
+}
+
+} // namespace bloom
