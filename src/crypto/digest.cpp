@@ -1,0 +1,64 @@
+#include <vector>
+
+#include <openssl/crypto.h>
+#include <openssl/sha.h>
+#include <sodium.h>
+
+#include <bloom/base/check.hpp>
+#include <bloom/base/text.hpp>
+#include <bloom/crypto/digest.hpp>
+
+namespace bloom::crypto {
+
+Sha256 sha256(ByteSpan bytes) noexcept {
+    Sha256 out;
+    SHA256(bytes.data(), bytes.size(), out.data());
+    return out;
+}
+
+std::string sha256_hex(std::string_view text) {
+    return to_hex(sha256(as_bytes(text)));
+}
+
+bool constant_time_equal(ByteSpan a, ByteSpan b) noexcept {
+    return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
+}
+
+void random_bytes(MutableByteSpan out) noexcept {
+    // sodium_init is idempotent and thread-safe; it only fails where no entropy source exists.
+    BLOOM_CHECK(sodium_init() >= 0);
+    randombytes_buf(out.data(), out.size());
+}
+
+std::string random_hex(std::size_t n_bytes) {
+    std::vector<std::uint8_t> bytes(n_bytes);
+    random_bytes(bytes);
+    return to_hex(bytes);
+}
+
+std::string random_alphanumeric(std::size_t n) {
+    static constexpr std::string_view kAlphabet =
+        "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    BLOOM_CHECK(sodium_init() >= 0);
+    std::string out(n, '0');
+    for (char& c : out)
+        c = kAlphabet[randombytes_uniform(kAlphabet.size())];
+    return out;
+}
+
+std::string uuid_v4() {
+    std::array<std::uint8_t, 16> bytes{};
+    random_bytes(bytes);
+    bytes[6] = static_cast<std::uint8_t>((bytes[6] & 0x0f) | 0x40);
+    bytes[8] = static_cast<std::uint8_t>((bytes[8] & 0x3f) | 0x80);
+    const std::string hex = to_hex(bytes);
+    std::string out;
+    out.reserve(36);
+    for (std::size_t i = 0; i < hex.size(); ++i) {
+        if (i == 8 || i == 12 || i == 16 || i == 20) out += '-';
+        out += hex[i];
+    }
+    return out;
+}
+
+} // namespace bloom::crypto

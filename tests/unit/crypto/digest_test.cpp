@@ -1,0 +1,39 @@
+#include <set>
+
+#include <gtest/gtest.h>
+
+#include <bloom/crypto/digest.hpp>
+
+namespace bloom::crypto {
+namespace {
+
+// FIPS 180-4 example values.
+TEST(Digest, Sha256Vectors) {
+    EXPECT_EQ(sha256_hex(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    EXPECT_EQ(sha256_hex("abc"),
+              "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+}
+
+TEST(Digest, ConstantTimeEqual) {
+    EXPECT_TRUE(constant_time_equal(as_bytes("same"), as_bytes("same")));
+    EXPECT_FALSE(constant_time_equal(as_bytes("same"), as_bytes("sama")));
+    EXPECT_FALSE(constant_time_equal(as_bytes("same"), as_bytes("sam")));
+    EXPECT_TRUE(constant_time_equal({}, {}));
+}
+
+TEST(Digest, RandomTextsDifferAndHaveTheirShape) {
+    std::set<std::string> seen;
+    for (int i = 0; i < 100; ++i) {
+        const std::string id = uuid_v4();
+        ASSERT_EQ(id.size(), 36U);
+        EXPECT_EQ(id[14], '4');
+        EXPECT_NE(std::string("89ab").find(id[19]), std::string::npos);
+        EXPECT_TRUE(seen.insert(id).second);
+        EXPECT_TRUE(seen.insert(random_hex(32)).second);
+        EXPECT_TRUE(seen.insert(random_alphanumeric(24)).second);
+    }
+    EXPECT_EQ(random_hex(32).size(), 64U);
+}
+
+} // namespace
+} // namespace bloom::crypto
