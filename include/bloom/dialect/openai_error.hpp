@@ -1,0 +1,13 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace bloom::dialect {
+
+/// Appends `{"error":{"message":..,"type":..,"param":..,"code":..}}`, the OpenAI envelope (consumer
+/// API section 3.1). An empty `param` becomes null; an empty `code` repeats the type.
+void append_openai_error(std::string& out, std::string_view message, std::string_view type,
+                         std::string_view param, std::string_view code);
+
+} // namespace bloom::dialect

@@ -1,0 +1,19 @@
+#include <bloom/dialect/openai_error.hpp>
+#include <bloom/json/writer.hpp>
+
+namespace bloom::dialect {
+
+void append_openai_error(std::string& out, std::string_view message, std::string_view type,
+                         std::string_view param, std::string_view code) {
+    json::Writer w(out);
+    w.begin_object().key("error").begin_object();
+    w.key("message").string(message).key("type").string(type).key("param");
+    if (param.empty()) {
+        w.null();
+    } else {
+        w.string(param);
+    }
+    w.key("code").string(code.empty() ? type : code).end_object().end_object();
+}
+
+} // namespace bloom::dialect
