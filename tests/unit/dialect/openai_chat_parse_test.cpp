@@ -1,0 +1,155 @@
+#include <gtest/gtest.h>
+
+#include <bloom/dialect/openai_chat.hpp>
+
+namespace bloom::dialect {
+namespace {
+
+Parsed<gen::Generation> parse(std::string_view body) {
+    json::Parser parser;
+    const auto value = parser.parse(body);
+    EXPECT_TRUE(value.has_value()) << body;
+    return parse_openai_chat(*value);
+}
+
+/// A valid body with `extra` members behind the required ones.
+std::string with(std::string_view extra) {
+    std::string body = R"({"model":"m","messages":[{"role":"user","content":"hi"}])";
+    if (!extra.empty()) body += ",";
+    return body + std::string(extra) + "}";
+}
+
+TEST(ChatParse, Defaults) {
+    const auto g = parse(with(""));
+    ASSERT_TRUE(g.has_value());
+    EXPECT_EQ(g->model, "m");
+    EXPECT_EQ(g->render.model, "m");
+    ASSERT_EQ(g->messages.size(), 1U);
+    EXPECT_EQ(g->messages[0].role, gen::Role::user);
+    EXPECT_EQ(g->messages[0].content.at(0).text, "hi");
+    EXPECT_EQ(g->limits.max_tokens, 8192);
+    EXPECT_EQ(g->sampling.temperature, 1.0F);
+    EXPECT_FALSE(g->render.stream);
+    EXPECT_FALSE(g->sampling.seed.has_value());
+    EXPECT_FALSE(g->tmpl.enable_thinking.has_value());
+}
+
+TEST(ChatParse, ReadsEverythingItHonours) {
+    const auto g =
+        parse(with(R"("stream":true,"stream_options":{"include_usage":true},"max_tokens":7,
+        "temperature":0,"top_p":0.5,"top_k":40,"min_p":0.1,"presence_penalty":-2,"frequency_penalty":2,
+        "repetition_penalty":1.1,"seed":-1,"stop":["a","b"],"logit_bias":{"5":-100},
+        "reasoning_effort":"none","reasoning_format":"hidden","provider_serial":" x ","provider_serials":["x","y"],
+        "n":1,"tools":[],"response_format":{"type":"text"},"logprobs":false,"user":"u","metadata":{},"unknown":[1])"));
+    ASSERT_TRUE(g.has_value()) << g.error().message;
+    EXPECT_TRUE(g->render.stream);
+    EXPECT_TRUE(g->render.include_usage);
+    EXPECT_EQ(g->limits.max_tokens, 7);
+    EXPECT_EQ(g->sampling.temperature, 0.0F);
+    EXPECT_EQ(g->sampling.top_p, 0.5F);
+    EXPECT_EQ(g->sampling.top_k, 40);
+    EXPECT_EQ(g->sampling.min_p, 0.1F);
+    EXPECT_EQ(g->sampling.presence_penalty, -2.0F);
+    EXPECT_EQ(g->sampling.frequency_penalty, 2.0F);
+    EXPECT_EQ(g->sampling.repetition_penalty, 1.1F);
+    EXPECT_EQ(g->sampling.seed, std::uint64_t(-1));
+    EXPECT_EQ(g->limits.stop, (std::vector<std::string>{"a", "b"}));
+    EXPECT_EQ(g->sampling.logit_bias.at(0).token, 5);
+    EXPECT_EQ(g->tmpl.enable_thinking, false);
+    EXPECT_EQ(g->render.reasoning, gen::ReasoningMode::hidden);
+    EXPECT_EQ(g->routing.provider_serials, (std::vector<std::string>{"x", "y"}));
+}
+
+TEST(ChatParse, MessagesOfEveryRole) {
+    const auto g = parse(R"({"model":"m","messages":[
+        {"role":"developer","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]},
+        {"role":"assistant","content":null,"tool_calls":[{"id":"c1","type":"function",
+            "function":{"name":"f","arguments":"{\"x\":1}"}}]},
+        {"role":"tool","tool_call_id":"c1","content":"42"},
+        {"role":"assistant","content":"ok","reasoning_content":"hm"}]})");
+    ASSERT_TRUE(g.has_value()) << g.error().message;
+    EXPECT_EQ(g->messages[0].role, gen::Role::system);
+    EXPECT_EQ(g->messages[0].content.size(), 2U);
+    EXPECT_EQ(g->messages[1].tool_calls.at(0).arguments, "{\"x\":1}");
+    EXPECT_EQ(g->messages[2].tool_call_id, "c1");
+    EXPECT_EQ(g->messages[3].reasoning, "hm");
+}
+
+TEST(ChatParse, TokenLimits) {
+    EXPECT_EQ(parse(with(R"("max_tokens":0,"max_completion_tokens":9)"))->limits.max_tokens, 9);
+    EXPECT_EQ(parse(with(R"("max_tokens":null)"))->limits.max_tokens, 8192);
+    EXPECT_EQ(parse(with(R"("max_tokens":3,"max_completion_tokens":9)"))->limits.max_tokens, 3);
+}
+
+TEST(ChatParse, LastDuplicateWins) {
+    EXPECT_EQ(parse(with(R"("model":"z")"))->model, "z");
+}
+
+struct Refusal {
+    const char* extra;
+    const char* param;
+    const char* code;
+};
+
+TEST(ChatParse, RefusesByName) {
+    const Refusal cases[] = {
+        {R"("temperature":2.1)", "temperature", "invalid_value"},
+        {R"("temperature":"1")", "temperature", "invalid_type"},
+        {R"("top_p":0)", "top_p", "invalid_value"},
+        {R"("max_tokens":-1)", "max_tokens", "invalid_value"},
+        {R"("max_tokens":1.5)", "max_tokens", "invalid_type"},
+        {R"("max_tokens":18446744073709551615)", "max_tokens", "invalid_value"},
+        {R"("stream":"yes")", "stream", "invalid_type"},
+        {R"("stop":"")", "stop", "invalid_value"},
+        {R"("stop":["a",1])", "stop[1]", "invalid_type"},
+        {R"("stop":[1,2])", "stop[0]", "invalid_type"},
+        {R"("logit_bias":{"x":1})", "logit_bias.x", "invalid_value"},
+        {R"("logit_bias":{"1":101})", "logit_bias.1", "invalid_value"},
+        {R"("n":2)", "n", "unsupported_parameter"},
+        {R"("n":0)", "n", "invalid_value"},
+        {R"("logprobs":true)", "logprobs", "unsupported_parameter"},
+        {R"("top_logprobs":3)", "top_logprobs", "unsupported_parameter"},
+        {R"("tools":[{"type":"function","function":{"name":"f"}}])", "tools",
+         "unsupported_parameter"},
+        {R"("tool_choice":"required")", "tool_choice", "unsupported_parameter"},
+        {R"("response_format":{"type":"json_object"})", "response_format", "unsupported_parameter"},
+        {R"("response_format":"json")", "response_format", "invalid_value"},
+        {R"("modalities":["text","audio"])", "modalities", "unsupported_parameter"},
+        {R"("audio":{})", "audio", "unsupported_parameter"},
+        {R"("reasoning_effort":"enormous")", "reasoning_effort", "invalid_value"},
+        {R"("provider_serial":[])", "provider_serial", "invalid_value"},
+        {R"("provider_serial":" ")", "provider_serial", "invalid_value"},
+        {R"("model":"")", "model", "missing_required_parameter"},
+        {R"("messages":[])", "messages", "invalid_value"},
+        {R"("messages":{})", "messages", "invalid_type"},
+        {R"("messages":[{"content":"x"}])", "messages[0].role", "missing_required_parameter"},
+        {R"("messages":[{"role":"king","content":"x"}])", "messages[0].role", "invalid_value"},
+        {R"("messages":[{"role":"user"}])", "messages[0].content", "missing_required_parameter"},
+        {R"("messages":[{"role":"user","content":7}])", "messages[0].content", "invalid_type"},
+        {R"("messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"x"}}]}])",
+         "messages[0].content[0].type", "unsupported_capability"},
+        {R"("messages":[{"role":"tool","tool_call_id":"no","content":"x"}])",
+         "messages[0].tool_call_id", "invalid_value"},
+    };
+    for (const Refusal& c : cases) {
+        const auto g = parse(with(c.extra));
+        ASSERT_FALSE(g.has_value()) << c.extra;
+        EXPECT_EQ(g.error().param, c.param) << c.extra;
+        EXPECT_EQ(g.error().code, c.code) << c.extra;
+        EXPECT_FALSE(g.error().message.empty());
+    }
+    EXPECT_EQ(parse("[]").error().code, "invalid_json");
+    EXPECT_EQ(parse(R"({"model":"m"})").error().param, "messages");
+}
+
+TEST(ChatParse, SeventeenStopsAreTooMany) {
+    std::string stops;
+    for (int i = 0; i < 17; ++i)
+        stops += (i ? ",\"s" : "\"s") + std::to_string(i) + "\"";
+    EXPECT_EQ(parse(with("\"stop\":[" + stops + "]")).error().param, "stop");
+    EXPECT_EQ(parse(with("\"stop\":\"" + std::string(513, 'x') + "\"")).error().param, "stop");
+    EXPECT_TRUE(parse(with("\"stop\":\"" + std::string(512, 'x') + "\"")).has_value());
+}
+
+} // namespace
+} // namespace bloom::dialect

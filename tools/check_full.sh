@@ -1,0 +1,45 @@
+# The long stages of tools/check --full; sourced by it. Each stage leaves a mark for this commit, so a
+# run that was cut off goes on where it stopped.
+marks="build/full/$(git rev-parse --short HEAD)$(git diff --quiet HEAD || echo -dirty)"
+mkdir -p "$marks"
+
+once() { # name command...
+  local name=$1
+  shift
+  if [[ -e "$marks/$name.ok" ]]; then
+    echo "$name: passed earlier on this commit"
+    return
+  fi
+  say "$name"
+  if "$@"; then touch "$marks/$name.ok"; else failed_stages+=("$name"); fi
+}
+
+thread_sanitizer() {
+  build tsan bloom_tests && tests --kinds unit,property,sim --except kernels --timeout-s 1800 build/tsan
+}
+
+large_counts() {
+  DARKBLOOM_SIM_SEEDS=10000 DARKBLOOM_KERNEL_CASES=100000 \
+    tests --kinds sim,kernels --timeout-s 7200 build/release
+}
+
+fuzz_target() { # name seconds
+  local corpus="build/fuzz/corpus/$1"
+  mkdir -p "$corpus"
+  "build/fuzz/tests/bloom_fuzz_$1" "$corpus" "tests/fuzz/corpus/$1" -max_total_time="$2" -print_final_stats=1 \
+    -artifact_prefix="build/fuzz/" -timeout=10 -rss_limit_mb=4096 >"build/fuzz/$1.log" 2>&1 ||
+    { tail -n 40 "build/fuzz/$1.log"; return 1; }
+  grep -E 'stat::number_of_executed_units' "build/fuzz/$1.log"
+}
+
+once tsan thread_sanitizer
+once large-counts large_counts
+if build fuzz bloom_tests; then
+  for target in build/fuzz/tests/bloom_fuzz_*; do
+    [[ -f "$target" && -x "$target" ]] || continue
+    name=${target##*/bloom_fuzz_}
+    once "fuzz-$name" fuzz_target "$name" "${DARKBLOOM_FUZZ_SECONDS:-60}"
+  done
+else
+  failed_stages+=("fuzz build")
+fi
