@@ -1,0 +1,146 @@
+#include <algorithm>
+#include <atomic>
+
+#include <bloom/base/check.hpp>
+#include <bloom/provider/null_link.hpp>
+
+namespace bloom::provider {
+namespace {
+
+constexpr std::int32_t kTokensMax = 64;
+constexpr std::int32_t kContext = 1 << 20;
+constexpr std::int32_t kSlots = 1 << 20;
+
+gen::Event event(gen::EventKind kind) {
+    gen::Event e;
+    e.kind = kind;
+    return e;
+}
+
+class NullStream final : public registry::EventStream {
+public:
+    NullStream(std::shared_ptr<const gen::Generation> request, std::atomic<std::int32_t>& running)
+        : request_(std::move(request)), running_(running),
+          n_tokens_(std::min(request_->limits.max_tokens, kTokensMax)) {
+        running_.fetch_add(1, std::memory_order_relaxed);
+        for (const gen::Message& message : request_->messages) {
+            for (const gen::Part& part : message.content)
+                usage_.prompt_tokens += prompt_tokens(part.text);
+        }
+    }
+
+    ~NullStream() override { running_.fetch_sub(1, std::memory_order_relaxed); }
+
+    rt::Task<Result<std::optional<gen::EventBatch>>> next(rt::StopToken stop) override {
+        if (stop.stop_requested()) co_return stop.error();
+        if (ended_) co_return std::nullopt;
+        if (request_->render.stream && started_) co_await rt::yield();
+        gen::EventBatch batch;
+        do {
+            append_next(batch);
+        } while (!request_->render.stream && !ended_);
+        co_return std::optional(std::move(batch));
+    }
+
+    void grant(std::size_t /*bytes*/) override {}
+
+    rt::Task<gen::Usage> cancel() override {
+        ended_ = true;
+        co_return usage_;
+    }
+
+private:
+    /// A word is about four bytes; nobody counts on this number.
+    static std::int64_t prompt_tokens(std::string_view text) {
+        return static_cast<std::int64_t>(text.size() / 4 + 1);
+    }
+
+    void append_next(gen::EventBatch& batch) {
+        if (!started_) {
+            started_ = true;
+            batch.push_back(event(gen::EventKind::accepted));
+            batch.push_back(event(gen::EventKind::started));
+            batch.back().usage = usage_;
+        }
+        if (usage_.completion_tokens < n_tokens_) {
+            batch.push_back(event(gen::EventKind::text_delta));
+            batch.back().text = "null ";
+            batch.back().n_tokens = 1;
+            ++usage_.completion_tokens;
+            return;
+        }
+        batch.push_back(event(gen::EventKind::finished));
+        batch.back().finish = gen::Finish::length;
+        batch.push_back(event(gen::EventKind::usage));
+        batch.back().usage = usage_;
+        ended_ = true;
+    }
+
+    std::shared_ptr<const gen::Generation> request_;
+    std::atomic<std::int32_t>& running_;
+    std::int32_t n_tokens_;
+    gen::Usage usage_;
+    bool started_ = false;
+    bool ended_ = false;
+};
+
+class NullLink final : public registry::ProviderLink {
+public:
+    NullLink(registry::ProviderIdentity identity, std::string model_id)
+        : identity_(std::move(identity)) {
+        capacity_.n_slots = kSlots;
+        registry::ModelInfo model;
+        model.id = std::move(model_id);
+        model.display_name = "No engine (for measuring)";
+        model.architecture = "null";
+        model.context_length = kContext;
+        capacity_.models.push_back(std::move(model));
+    }
+
+    const registry::ProviderIdentity& identity() const noexcept override { return identity_; }
+
+    std::shared_ptr<const registry::Capacity> capacity() const override {
+        // A fixed snapshot but for the drain flag: measuring must not pay for counting.
+        return draining_.load(std::memory_order_relaxed) ? drained_ : ready_;
+    }
+
+    std::unique_ptr<registry::EventStream>
+    submit(std::shared_ptr<const gen::Generation> request) override {
+        return std::make_unique<NullStream>(std::move(request), running_);
+    }
+
+    rt::Task<Result<>> load(std::string /*model*/) override {
+        co_return Error{Code::unsupported, "bench:null holds no models"};
+    }
+
+    rt::Task<Result<>> unload(std::string /*model*/) override {
+        co_return Error{Code::unsupported, "bench:null holds no models"};
+    }
+
+    void drain() override { draining_.store(true, std::memory_order_relaxed); }
+
+    void freeze() {
+        ready_ = std::make_shared<const registry::Capacity>(capacity_);
+        capacity_.draining = true;
+        drained_ = std::make_shared<const registry::Capacity>(capacity_);
+    }
+
+private:
+    registry::ProviderIdentity identity_;
+    registry::Capacity capacity_;
+    std::shared_ptr<const registry::Capacity> ready_;
+    std::shared_ptr<const registry::Capacity> drained_;
+    std::atomic<bool> draining_{false};
+    std::atomic<std::int32_t> running_{0};
+};
+
+} // namespace
+
+std::shared_ptr<registry::ProviderLink> make_null_link(registry::ProviderIdentity identity,
+                                                       std::string model_id) {
+    auto link = std::make_shared<NullLink>(std::move(identity), std::move(model_id));
+    link->freeze();
+    return link;
+}
+
+} // namespace bloom::provider
