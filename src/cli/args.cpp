@@ -1,0 +1,212 @@
+#include <map>
+#include <memory>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include <bloom/cli/args.hpp>
+
+namespace bloom::cli {
+namespace {
+
+constexpr const char* kVersion = "darkbloom 0.1.0";
+
+/// Flags of node settings on one verb; the values stay text until Settings checks them.
+class SettingFlags {
+public:
+    void add(CLI::App& verb, std::initializer_list<const char*> keys) {
+        for (const char* key : keys) {
+            for (const Setting& setting : all_settings()) {
+                if (std::string_view(setting.key) == key) add(verb, setting);
+            }
+        }
+    }
+
+    void add_all(CLI::App& verb) {
+        for (const Setting& setting : all_settings())
+            add(verb, setting);
+    }
+
+    Settings::Given given() const {
+        Settings::Given out;
+        for (const auto& [option, slot] : slots_) {
+            if (option->count() > 0)
+                out[slot->flag] = slot->is_flag ? std::vector<std::string>{"true"} : slot->values;
+        }
+        return out;
+    }
+
+private:
+    struct Slot {
+        std::string flag;
+        bool is_flag = false;
+        bool set = false;
+        std::vector<std::string> values;
+    };
+
+    void add(CLI::App& verb, const Setting& setting) {
+        auto slot = std::make_unique<Slot>();
+        slot->flag = setting.flag;
+        slot->is_flag = setting.kind == Setting::Kind::flag;
+        CLI::Option* option = nullptr;
+        if (slot->is_flag) {
+            option = verb.add_flag(setting.flag, slot->set, setting.help);
+        } else {
+            option = verb.add_option(setting.flag, slot->values, setting.help);
+            option->expected(1)->type_name("")->multi_option_policy(
+                setting.kind == Setting::Kind::list ? CLI::MultiOptionPolicy::TakeAll
+                                                    : CLI::MultiOptionPolicy::TakeLast);
+        }
+        slots_.emplace_back(option, std::move(slot));
+    }
+
+    std::vector<std::pair<CLI::Option*, std::unique_ptr<Slot>>> slots_;
+};
+
+void add_serve(CLI::App& app, Arguments& a, SettingFlags& flags) {
+    CLI::App* verb = app.add_subcommand("serve", "serve the API and run models");
+    verb->footer(
+        "Example:\n  darkbloom serve --listen 0.0.0.0:8080 --model ./Qwen3-1.7B-Q8_0.gguf");
+    verb->add_option("--config", a.config_file, "TOML file with any of these settings")
+        ->type_name("");
+    verb->add_flag("--print-config", a.print_config, "print every setting with its origin and end");
+    flags.add_all(*verb);
+    verb->final_callback([&a] { a.verb = Verb::serve; });
+}
+
+void add_chat(CLI::App& app, Arguments& a, SettingFlags& flags) {
+    CLI::App* verb =
+        app.add_subcommand("chat", "ask one question, or talk when no prompt is given");
+    verb->footer("Example:\n  darkbloom chat \"What is Darkbloom?\"\n"
+                 "The key for --url comes from DARKBLOOM_API_KEY.");
+    verb->add_option("prompt", a.prompt, "the question")->type_name("");
+    verb->add_option("--url", a.url, "a running node, for example http://127.0.0.1:8080")
+        ->type_name("");
+    verb->add_option("--model", a.chat_model, "model path or id")->type_name("");
+    verb->add_option("--system", a.system, "system prompt")->type_name("");
+    verb->add_option("--max-tokens", a.max_tokens, "longest answer")
+        ->type_name("")
+        ->check(CLI::Range(1, 1 << 20));
+    verb->add_option("--temperature", a.temperature, "0 is greedy")
+        ->type_name("")
+        ->check(CLI::Range(0.0, 2.0));
+    flags.add(*verb, {"serve.data_dir", "engine.threads", "engine.ctx", "engine.precise",
+                      "engine.layers"});
+    verb->final_callback([&a] { a.verb = Verb::chat; });
+}
+
+void add_models(CLI::App& app, Arguments& a, SettingFlags& flags) {
+    CLI::App* verb = app.add_subcommand("models", "list the models on this machine");
+    verb->footer("Example:\n  darkbloom models --json");
+    verb->add_flag("--json", a.json, "machine-readable");
+    flags.add(*verb, {"serve.data_dir"});
+    verb->final_callback([&a] { a.verb = Verb::models; });
+}
+
+void add_inspect(CLI::App& app, Arguments& a, SettingFlags& flags) {
+    CLI::App* verb =
+        app.add_subcommand("inspect", "look into a model: file, tokenizer, raw logits");
+    verb->footer("Example:\n  darkbloom inspect darkbloom/nano --tokenize \"Hello!\"");
+    verb->add_option("model", a.target, "path or id")->required()->type_name("");
+    verb->add_option("--tokenize", a.tokenize, "print the token ids of a text")
+        ->type_name("")
+        ->each([&a](const std::string&) { a.has_tokenize = true; });
+    verb->add_option("--logits", a.logit_ids,
+                     "token ids, comma separated: logits after the last one")
+        ->delimiter(',')
+        ->type_name("");
+    verb->add_option("--top", a.top, "how many logits to print")
+        ->type_name("")
+        ->check(CLI::Range(1, 1 << 20));
+    verb->add_flag("--json", a.json, "machine-readable");
+    flags.add(*verb, {"engine.threads", "engine.layers", "engine.precise"});
+    verb->final_callback([&a] { a.verb = Verb::inspect; });
+}
+
+void add_doctor(CLI::App& app, Arguments& a, SettingFlags& flags) {
+    CLI::App* verb =
+        app.add_subcommand("doctor", "what is wrong on this machine, and how to fix it");
+    verb->footer("Example:\n  darkbloom doctor");
+    verb->add_flag("--json", a.json, "machine-readable");
+    flags.add(*verb, {"serve.data_dir", "serve.listen"});
+    verb->final_callback([&a] { a.verb = Verb::doctor; });
+}
+
+void add_bench(CLI::App& app, Arguments& a, SettingFlags& flags) {
+    CLI::App* verb = app.add_subcommand("bench", "measure this machine");
+    verb->footer(
+        "Example:\n  darkbloom bench model --model ./model.gguf --pp 512 --tg 64 --batch 1,4,8");
+    verb->require_subcommand(1);
+    CLI::App* model =
+        verb->add_subcommand("model", "tokens per second beside the roof of this machine");
+    model->footer("Example:\n  darkbloom bench model --pp 512 --tg 64 --batch 1,4,8");
+    model->add_option("--model", a.target, "path or id (default: darkbloom/nano)")->type_name("");
+    model->add_option("--pp", a.prefill_tokens, "prompt tokens")
+        ->type_name("")
+        ->check(CLI::Range(0, 1 << 20));
+    model->add_option("--tg", a.decode_tokens, "generated tokens")
+        ->type_name("")
+        ->check(CLI::Range(0, 1 << 20));
+    model->add_option("--batch", a.batches, "sequences at once, comma separated")
+        ->delimiter(',')
+        ->type_name("")
+        ->check(CLI::Range(1, 4096));
+    model->add_option("--repetitions", a.repetitions, "medians over this many runs")
+        ->type_name("")
+        ->check(CLI::Range(1, 1000));
+    model->add_flag("--json", a.json, "machine-readable");
+    flags.add(*model, {"engine.threads", "engine.layers", "engine.precise"});
+    model->final_callback([&a] { a.verb = Verb::bench_model; });
+}
+
+void add_keys(CLI::App& app, Arguments& a, SettingFlags& flags) {
+    CLI::App* verb =
+        app.add_subcommand("keys", "create, list and revoke API keys of a data directory");
+    verb->footer("Example:\n  darkbloom keys create --label laptop\n"
+                 "A running node takes new and revoked keys at its next start.");
+    verb->require_subcommand(1);
+    CLI::App* create = verb->add_subcommand("create", "make a key for the owner and print it once");
+    create->add_option("--label", a.label, "a name to recognise it by")->type_name("");
+    flags.add(*create, {"serve.data_dir"});
+    create->final_callback([&a] { a.verb = Verb::keys_create; });
+    CLI::App* list = verb->add_subcommand("list", "show all keys, without their secrets");
+    list->add_flag("--json", a.json, "machine-readable");
+    flags.add(*list, {"serve.data_dir"});
+    list->final_callback([&a] { a.verb = Verb::keys_list; });
+    CLI::App* revoke = verb->add_subcommand("revoke", "end a key");
+    revoke->add_option("id", a.key_id, "the id that 'keys list' shows")->required()->type_name("");
+    flags.add(*revoke, {"serve.data_dir"});
+    revoke->final_callback([&a] { a.verb = Verb::keys_revoke; });
+}
+
+} // namespace
+
+Arguments parse_arguments(int argc, char** argv) {
+    Arguments arguments;
+    SettingFlags flags;
+    CLI::App app("Darkbloom: an inference node with an OpenAI-compatible API in one binary.",
+                 "darkbloom");
+    app.footer("Example:\n  darkbloom serve\n'darkbloom VERB --help' tells more about a verb.");
+    app.set_version_flag("--version", kVersion);
+    app.require_subcommand(1);
+    add_serve(app, arguments, flags);
+    add_chat(app, arguments, flags);
+    add_models(app, arguments, flags);
+    add_inspect(app, arguments, flags);
+    add_doctor(app, arguments, flags);
+    add_bench(app, arguments, flags);
+    add_keys(app, arguments, flags);
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& failure) {
+        const bool asked = failure.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success);
+        app.exit(failure);
+        arguments.verb = Verb::none;
+        arguments.exit_code = asked ? 0 : 2;
+        return arguments;
+    }
+    arguments.flags = flags.given();
+    return arguments;
+}
+
+} // namespace bloom::cli
