@@ -88,20 +88,23 @@ class NullLink final : public registry::ProviderLink {
 public:
     NullLink(registry::ProviderIdentity identity, std::string model_id)
         : identity_(std::move(identity)) {
-        capacity_.n_slots = kSlots;
         registry::ModelInfo model;
         model.id = std::move(model_id);
         model.display_name = "No engine (for measuring)";
         model.architecture = "null";
         model.context_length = kContext;
-        capacity_.models.push_back(std::move(model));
+        models_ = std::make_shared<const registry::ModelList>(1, std::move(model));
     }
 
     const registry::ProviderIdentity& identity() const noexcept override { return identity_; }
 
-    std::shared_ptr<const registry::Capacity> capacity() const override {
-        // A fixed snapshot but for the drain flag: measuring must not pay for counting.
-        return draining_.load(std::memory_order_relaxed) ? drained_ : ready_;
+    registry::Capacity capacity() const override {
+        return {0,
+                kSlots,
+                running_.load(std::memory_order_relaxed),
+                0,
+                draining_.load(std::memory_order_relaxed),
+                models_};
     }
 
     std::unique_ptr<registry::EventStream>
@@ -119,17 +122,9 @@ public:
 
     void drain() override { draining_.store(true, std::memory_order_relaxed); }
 
-    void freeze() {
-        ready_ = std::make_shared<const registry::Capacity>(capacity_);
-        capacity_.draining = true;
-        drained_ = std::make_shared<const registry::Capacity>(capacity_);
-    }
-
 private:
     registry::ProviderIdentity identity_;
-    registry::Capacity capacity_;
-    std::shared_ptr<const registry::Capacity> ready_;
-    std::shared_ptr<const registry::Capacity> drained_;
+    std::shared_ptr<const registry::ModelList> models_;
     std::atomic<bool> draining_{false};
     std::atomic<std::int32_t> running_{0};
 };
@@ -138,9 +133,7 @@ private:
 
 std::shared_ptr<registry::ProviderLink> make_null_link(registry::ProviderIdentity identity,
                                                        std::string model_id) {
-    auto link = std::make_shared<NullLink>(std::move(identity), std::move(model_id));
-    link->freeze();
-    return link;
+    return std::make_shared<NullLink>(std::move(identity), std::move(model_id));
 }
 
 } // namespace bloom::provider

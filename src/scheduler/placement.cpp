@@ -6,7 +6,7 @@ namespace bloom::scheduler {
 namespace {
 
 bool holds(const registry::Capacity& capacity, std::string_view model) {
-    return std::any_of(capacity.models.begin(), capacity.models.end(),
+    return std::any_of(capacity.models->begin(), capacity.models->end(),
                        [&](const registry::ModelInfo& info) { return info.id == model; });
 }
 
@@ -34,17 +34,17 @@ place(const registry::Registry& registry, const gen::Generation& request,
     bool drained = false;
     const auto links = registry.links();
     for (const auto& link : *links) {
-        const auto capacity = link->capacity();
-        if (!holds(*capacity, request.model)) continue;
+        const registry::Capacity capacity = link->capacity();
+        if (!holds(capacity, request.model)) continue;
         model_held = true;
         if (!fits_pin(*link, request.routing)) continue;
         pin_seen = true;
         if (std::find(tried.begin(), tried.end(), link.get()) != tried.end()) continue;
-        if (capacity->draining) {
+        if (capacity.draining) {
             drained = true;
             continue;
         }
-        const double load = load_of(*capacity);
+        const double load = load_of(capacity);
         if (best == nullptr || load < best_load) {
             best = link;
             best_load = load;
@@ -66,8 +66,8 @@ std::optional<registry::ModelInfo> find_model(const registry::Registry& registry
                                               std::string_view id) {
     const auto links = registry.links();
     for (const auto& link : *links) {
-        const auto capacity = link->capacity();
-        for (const registry::ModelInfo& info : capacity->models) {
+        const registry::Capacity capacity = link->capacity();
+        for (const registry::ModelInfo& info : *capacity.models) {
             if (info.id == id) return info;
         }
     }

@@ -44,14 +44,16 @@ struct ModelInfo {
     bool thinking = false;              ///< its template has a thinking switch
 };
 
-/// What a provider could do when it last looked. Snapshots are ordered by `seq`.
+using ModelList = std::vector<ModelInfo>;
+
+/// What a provider could do when it last looked. Later ones have a larger `seq`.
 struct Capacity {
     std::uint64_t seq = 0;
     std::int32_t n_slots = 0; ///< sequences that can run at once
     std::int32_t n_running = 0;
     std::int32_t n_queued = 0;
     bool draining = false;
-    std::vector<ModelInfo> models;
+    std::shared_ptr<const ModelList> models; ///< never null
 };
 
 /// The events of one request. Must be ended before it goes: by its last event or by cancel().
@@ -81,7 +83,7 @@ public:
     virtual ~ProviderLink() = default;
 
     virtual const ProviderIdentity& identity() const noexcept = 0;
-    virtual std::shared_ptr<const Capacity> capacity() const = 0;
+    virtual Capacity capacity() const = 0;
 
     /// Starts a request. Whether it was taken says the first event: accepted or refused.
     virtual std::unique_ptr<EventStream> submit(std::shared_ptr<const gen::Generation> request) = 0;

@@ -1,12 +1,12 @@
 #pragma once
 
-#include <atomic>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include <bloom/base/snapshot.hpp>
 #include <bloom/registry/provider_link.hpp>
 
 namespace bloom::registry {
@@ -17,7 +17,7 @@ class Registry {
 public:
     using Links = std::vector<std::shared_ptr<ProviderLink>>;
 
-    std::shared_ptr<const Links> links() const { return links_.load(std::memory_order_acquire); }
+    std::shared_ptr<const Links> links() const { return links_.get(); }
 
     void add(std::shared_ptr<ProviderLink> link);
     void remove(const ProviderLink& link);
@@ -35,7 +35,7 @@ public:
 
 private:
     std::mutex writers_; // only add and remove take it
-    std::atomic<std::shared_ptr<const Links>> links_{std::make_shared<const Links>()};
+    Snapshot<Links> links_{std::make_shared<const Links>()};
 };
 
 } // namespace bloom::registry
