@@ -1,0 +1,28 @@
+#pragma once
+
+#include <string_view>
+
+#include <bloom/api/error_map.hpp>
+#include <bloom/api/services.hpp>
+#include <bloom/http/exchange.hpp>
+
+/// What the handlers share.
+namespace bloom::api {
+
+inline constexpr std::string_view kJson = "application/json";
+
+/// Answers with the failure's status, envelope and Retry-After.
+rt::Task<Result<>> refuse(http::Exchange& ex, ApiError error);
+
+/// The caller by the credentials of the head. Errors: unauthenticated.
+Result<auth::Principal> authenticate(const Services& services, http::Exchange& ex);
+
+// Handlers, one file each.
+rt::Task<Result<>> handle_landing(http::Exchange& ex);
+rt::Task<Result<>> handle_health(Services& services, http::Exchange& ex);
+rt::Task<Result<>> handle_ready(Services& services, http::Exchange& ex);
+rt::Task<Result<>> handle_models(Services& services, http::Exchange& ex);
+rt::Task<Result<>> handle_model(Services& services, http::Exchange& ex);
+rt::Task<Result<>> handle_chat(Services& services, http::Exchange& ex);
+
+} // namespace bloom::api

@@ -1,0 +1,222 @@
+#include "api/delivery.hpp"
+
+#include <fmt/format.h>
+
+#include <bloom/base/log.hpp>
+#include <bloom/crypto/digest.hpp>
+#include <bloom/rt/shard.hpp>
+#include <bloom/scheduler/placement.hpp>
+
+namespace bloom::api {
+namespace {
+
+constexpr std::string_view kKeepAlive = ": keep-alive\n\n";
+constexpr std::string_view kEventStream = "text/event-stream; charset=utf-8";
+
+std::uint64_t ns(std::chrono::milliseconds time) {
+    return static_cast<std::uint64_t>(std::chrono::nanoseconds(time).count());
+}
+
+bool is_content(gen::EventKind kind) {
+    return kind == gen::EventKind::text_delta || kind == gen::EventKind::reasoning_delta ||
+           kind == gen::EventKind::tool_begin || kind == gen::EventKind::finished;
+}
+
+/// Whether another machine may do better; what the caller got wrong stays wrong everywhere.
+bool is_retryable(const gen::Event& event) {
+    if (event.kind == gen::EventKind::refused) {
+        return event.refusal == gen::Refusal::busy || event.refusal == gen::Refusal::draining ||
+               event.refusal == gen::Refusal::unknown_model;
+    }
+    return event.failure == gen::Failure::provider || event.failure == gen::Failure::overloaded;
+}
+
+} // namespace
+
+/// State of one attempt. Lives in the coroutine frame of attempt().
+struct Delivery::Attempt {
+    registry::ProviderLink& link;
+    int number;
+    std::string job_id;
+    gen::RenderSpec spec;
+    std::unique_ptr<dialect::Encoder> encoder;
+    std::unique_ptr<registry::EventStream> stream;
+    std::string out;  // one buffer, rewritten for each batch
+    std::string tail; // from the first finished event on: sent after the settlement
+    gen::Usage used;
+    std::uint64_t last_event_ns = 0;
+    std::uint64_t accepted_ns = 0; // 0: not yet
+    bool committed = false;
+    bool had_content = false;
+    bool finished = false;
+    bool retryable = false;
+};
+
+rt::Task<Outcome> Delivery::run() {
+    std::vector<const registry::ProviderLink*> tried;
+    Outcome last;
+    for (int number = 1; number <= services_.limits.n_attempts; ++number) {
+        auto place = scheduler::place(services_.registry, request_, tried);
+        if (!place) {
+            if (number > 1) co_return last; // the last real failure says more than "nobody is left"
+            last.error = to_api_error(place.error(), request_.render.model);
+            co_return last;
+        }
+        tried.push_back(place->get());
+        const std::shared_ptr<registry::ProviderLink> link = std::move(*place);
+        last = co_await attempt(*link, number);
+        if (last.kind != Outcome::Kind::refused || http::to_int(last.error.status) < 500) break;
+    }
+    co_return last;
+}
+
+rt::Task<Outcome> Delivery::attempt(registry::ProviderLink& link, int number) {
+    Attempt at{link, number, crypto::uuid_v4(), {}, {}, {}, {}, {}, {}};
+    auto request = std::make_shared<gen::Generation>(request_);
+    request->attempt = number;
+    request->render.response_id = "chatcmpl-" + at.job_id;
+    at.spec = request->render;
+    at.encoder = dialect::make_encoder(at.spec);
+    at.last_event_ns = rt::Shard::current().now_ns();
+    at.stream = link.submit(std::move(request));
+    Outcome outcome = co_await pump(at);
+    // Also where the stream has ended: cancel() then only returns the counts.
+    const gen::Usage final = co_await at.stream->cancel();
+    if (outcome.kind == Outcome::Kind::client_gone) outcome.used = final;
+    outcome.had_content = at.had_content;
+    co_return outcome;
+}
+
+rt::Task<Outcome> Delivery::pump(Attempt& at) {
+    for (;;) {
+        rt::StopSource wait(ex_.stop());
+        std::chrono::milliseconds patience = services_.limits.silence;
+        if (at.committed) {
+            patience = services_.limits.keep_alive;
+        } else if (at.accepted_ns != 0 && at.spec.stream) {
+            patience = services_.limits.commit_after;
+        }
+        wait.stop_after(patience);
+        auto next = co_await at.stream->next(wait.token());
+        std::optional<Outcome> end;
+        if (!next) {
+            end = co_await on_wait_over(at, next.error());
+        } else if (!*next) {
+            // A provider that ends without saying how has failed.
+            gen::Event failed;
+            failed.kind = gen::EventKind::failed;
+            failed.failure = gen::Failure::provider;
+            end = co_await on_batch(at, {failed});
+        } else {
+            at.last_event_ns = rt::Shard::current().now_ns();
+            end = co_await on_batch(at, std::move(**next));
+        }
+        if (end) co_return std::move(*end);
+    }
+}
+
+rt::Task<std::optional<Outcome>> Delivery::on_wait_over(Attempt& at, const Error& error) {
+    if (error.code() != Code::timeout || ex_.stop().stop_requested())
+        co_return client_gone(at, at.used);
+    if (rt::Shard::current().now_ns() - at.last_event_ns >= ns(services_.limits.silence)) {
+        gen::Event failed;
+        failed.kind = gen::EventKind::failed;
+        failed.failure = gen::Failure::timeout;
+        co_return co_await on_batch(at, {failed});
+    }
+    const Result<> sent = co_await send(at, kKeepAlive);
+    if (!sent) co_return client_gone(at, at.used);
+    co_return std::nullopt;
+}
+
+rt::Task<std::optional<Outcome>> Delivery::on_batch(Attempt& at, gen::EventBatch batch) {
+    at.out.clear();
+    std::size_t text_bytes = 0;
+    bool ended = false;
+    for (const gen::Event& event : batch) {
+        if (gen::is_terminal_failure(event)) {
+            if (!at.committed && !at.had_content) {
+                Outcome refused;
+                refused.error = to_api_error(event);
+                if (!is_retryable(event) && http::to_int(refused.error.status) >= 500) {
+                    refused.error.status = http::Status::gateway_timeout;
+                }
+                co_return refused;
+            }
+            at.encoder->append(event, at.out);
+            const bool told = at.spec.stream && (co_await send(at, at.out)).has_value();
+            static_cast<void>(
+                told); // the client may be gone as well; either way the stream is over
+            Outcome broken;
+            broken.kind = Outcome::Kind::broken;
+            if (!at.committed) {
+                broken.kind = Outcome::Kind::refused;
+                broken.error = to_api_error(event);
+            }
+            co_return broken;
+        }
+        if (event.kind == gen::EventKind::accepted) at.accepted_ns = rt::Shard::current().now_ns();
+        if (event.kind == gen::EventKind::started || event.kind == gen::EventKind::usage)
+            at.used = event.usage;
+        at.had_content |= is_content(event.kind);
+        at.finished |= event.kind == gen::EventKind::finished;
+        ended |= event.kind == gen::EventKind::usage;
+        text_bytes += event.text.size();
+        at.encoder->append(event, at.finished ? at.tail : at.out);
+    }
+    if (at.spec.stream && !at.out.empty()) {
+        const Result<> sent = co_await send(at, at.out);
+        if (!sent) co_return client_gone(at, at.used);
+    }
+    at.stream->grant(text_bytes);
+    if (!ended) co_return std::nullopt;
+
+    Outcome answered;
+    answered.kind = Outcome::Kind::answered;
+    answered.used = at.used;
+    answered.tail = std::move(at.tail);
+    at.encoder->finish(answered.tail);
+    answered.tail += at.encoder->end_of_stream();
+    if (!at.committed) add_provider_headers(at);
+    if (at.spec.stream && !at.committed) ex_.begin(http::Status::ok, kEventStream);
+    co_return answered;
+}
+
+rt::Task<Result<>> Delivery::send(Attempt& at, std::string_view bytes) {
+    if (!at.spec.stream) co_return Result<>{}; // a whole answer keeps its silence
+    if (!at.committed) {
+        at.committed = true;
+        add_provider_headers(at);
+        ex_.begin(http::Status::ok, kEventStream);
+    }
+    co_return co_await ex_.write(bytes);
+}
+
+Outcome Delivery::client_gone(const Attempt& at, gen::Usage used) const {
+    Outcome gone;
+    gone.kind = Outcome::Kind::client_gone;
+    gone.used = used;
+    gone.had_content = at.had_content;
+    return gone;
+}
+
+void Delivery::add_provider_headers(const Attempt& at) {
+    const registry::ProviderIdentity& who = at.link.identity();
+    http::HeaderList& headers = ex_.headers();
+    headers.set("x-inference-job-id", at.job_id);
+    headers.set("x-provider-id", who.id);
+    headers.set("x-provider-serial", who.serial);
+    headers.set("x-provider-chip", who.chip);
+    headers.set("x-provider-model", who.machine_model);
+    headers.set("x-provider-attested", who.attested ? "true" : "false");
+    headers.set("x-provider-trust-level", to_string(who.trust));
+    headers.set("x-darkbloom-attempts", fmt::format("{}", at.number));
+    headers.set("openai-processing-ms",
+                fmt::format("{}", (rt::Shard::current().now_ns() - ex_.begin_ns()) / 1'000'000));
+    if (at.spec.stream) {
+        headers.set("Cache-Control", "no-cache");
+        headers.set("X-Accel-Buffering", "no");
+    }
+}
+
+} // namespace bloom::api

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <bloom/dialect/encoder.hpp>
+#include <bloom/gen/generation.hpp>
+#include <bloom/http/exchange.hpp>
+
+#include "api/common.hpp"
+
+namespace bloom::api {
+
+/// How the answering of one request ended, with what is still to be said.
+struct Outcome {
+    enum class Kind : std::uint8_t {
+        answered,    ///< complete; `tail` waits for the settlement
+        refused,     ///< nothing was sent; `error` says what to answer
+        broken,      ///< failed after the commit; the error frame was sent
+        client_gone, ///< nobody listens any more
+    };
+    Kind kind = Kind::refused;
+    gen::Usage used;
+    bool had_content = false;
+    ApiError error;
+    std::string tail; ///< streaming: the terminal bytes; else the whole body
+};
+
+/// Carries one request to providers and their events to the client: attempts, commit, keep-alives,
+/// back-pressure. Money is the caller's business: the terminal bytes stay in the outcome.
+/// Lifetime: within the handler; borrows exchange and services.
+class Delivery {
+public:
+    Delivery(Services& services, http::Exchange& ex, gen::Generation request)
+        : services_(services), ex_(ex), request_(std::move(request)) {}
+
+    /// Runs up to limits.n_attempts attempts. Never leaves a stream behind.
+    rt::Task<Outcome> run();
+
+private:
+    struct Attempt;
+
+    rt::Task<Outcome> attempt(registry::ProviderLink& link, int number);
+    rt::Task<Outcome> pump(Attempt& at);
+    rt::Task<std::optional<Outcome>> on_wait_over(Attempt& at, const Error& error);
+    rt::Task<std::optional<Outcome>> on_batch(Attempt& at, gen::EventBatch batch);
+    rt::Task<Result<>> send(Attempt& at, std::string_view bytes);
+    Outcome client_gone(const Attempt& at, gen::Usage used) const;
+    void add_provider_headers(const Attempt& at);
+
+    Services& services_;
+    http::Exchange& ex_;
+    gen::Generation request_;
+};
+
+} // namespace bloom::api

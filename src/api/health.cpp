@@ -1,0 +1,48 @@
+#include <bloom/json/writer.hpp>
+
+#include "api/common.hpp"
+
+namespace bloom::api {
+namespace {
+
+constexpr std::string_view kLanding =
+    "Darkbloom: a language model node with an OpenAI-compatible API.\n"
+    "\n"
+    "POST /v1/chat/completions   streaming and not\n"
+    "GET  /v1/models             what can be asked for\n"
+    "GET  /health, /readyz       state of this node\n"
+    "\n"
+    "Requests carry 'Authorization: Bearer <API key>'. The node printed a key at its first start;\n"
+    "'darkbloom keys create' makes more.\n";
+
+} // namespace
+
+rt::Task<Result<>> handle_landing(http::Exchange& ex) {
+    co_return co_await ex.respond(http::Status::ok, "text/plain; charset=utf-8", kLanding);
+}
+
+rt::Task<Result<>> handle_health(Services& services, http::Exchange& ex) {
+    std::string body;
+    json::Writer w(body);
+    w.begin_object().key("status").string("ok");
+    w.key("providers").integer(services.registry.links()->size());
+    w.key("version").string(services.version);
+    w.key("active_requests").integer(services.n_active.load(std::memory_order_relaxed));
+    if (services.draining.load(std::memory_order_relaxed)) w.key("draining").boolean(true);
+    w.end_object();
+    co_return co_await ex.respond(http::Status::ok, kJson, body);
+}
+
+rt::Task<Result<>> handle_ready(Services& services, http::Exchange& ex) {
+    if (services.draining.load(std::memory_order_relaxed)) {
+        co_return co_await refuse(
+            ex, to_api_error(Error{Code::unavailable, "This node is shutting down."}));
+    }
+    if (services.registry.models().empty()) {
+        co_return co_await refuse(ex,
+                                  to_api_error(Error{Code::unavailable, "No model is ready yet."}));
+    }
+    co_return co_await ex.respond(http::Status::ok, kJson, R"({"status":"ready"})");
+}
+
+} // namespace bloom::api

@@ -1,0 +1,110 @@
+#include <bloom/base/log.hpp>
+#include <bloom/crypto/digest.hpp>
+#include <bloom/dialect/openai_chat.hpp>
+#include <bloom/json/reader.hpp>
+#include <bloom/rt/shard.hpp>
+
+#include "api/delivery.hpp"
+
+namespace bloom::api {
+namespace {
+
+/// Counts a request as running for as long as it lives.
+class Running {
+public:
+    explicit Running(Services& services) : services_(services) {
+        services_.n_active.fetch_add(1, std::memory_order_relaxed);
+        services_.n_requests.fetch_add(1, std::memory_order_relaxed);
+    }
+
+    Running(const Running&) = delete;
+    Running& operator=(const Running&) = delete;
+
+    ~Running() { services_.n_active.fetch_sub(1, std::memory_order_relaxed); }
+
+private:
+    Services& services_;
+};
+
+/// The body as a Generation. Parser memory is the thread's; nothing of it outlives the call.
+std::expected<gen::Generation, ApiError> read_request(ByteSpan body) {
+    constexpr std::size_t kKeptParserBytes = std::size_t{1} << 20;
+    thread_local json::Parser parser;
+    const Result<json::Value> document = parser.parse_padded(as_text(body));
+    if (!document) {
+        dialect::RequestError bad{
+            std::string("We could not parse the JSON body of your request: ") +
+                std::string(document.error().message()),
+            {},
+            "invalid_json"};
+        return std::unexpected(to_api_error(bad));
+    }
+    dialect::Parsed<gen::Generation> request = dialect::parse_openai_chat(*document);
+    parser.trim(kKeptParserBytes);
+    if (!request) return std::unexpected(to_api_error(request.error()));
+    return std::move(*request);
+}
+
+void complete_request(gen::Generation& request, const Services& services,
+                      const auth::Principal& who, ByteSpan body, const http::Exchange& ex) {
+    request.request_id = std::string(ex.request_id());
+    // Prefixes are shared within an account only, turns are shared between accounts (decision 22).
+    request.cache_scope = who.account_id;
+    request.fair_key = who.account_id;
+    request.render.created = rt::Shard::current().unix_ms() / 1000;
+    request.render.fingerprint =
+        dialect::system_fingerprint(services.version + "/" + request.model);
+    request.render.request_hash = crypto::sha256_hex(as_text(body));
+}
+
+/// Books or refunds, then says the last words (decision 9: terminal bytes follow the settlement).
+rt::Task<Result<>> conclude(http::Exchange& ex, scheduler::Admission admission, Outcome outcome,
+                            bool stream) {
+    using Kind = Outcome::Kind;
+    const bool charged = outcome.kind == Kind::answered ||
+                         (outcome.kind == Kind::client_gone && outcome.had_content);
+    Result<> booked;
+    if (charged) {
+        booked = co_await admission.settle(outcome.used);
+    } else {
+        booked = co_await admission.release();
+    }
+    if (!booked) log::error("settlement failed: {}", booked.error().message());
+    switch (outcome.kind) {
+    case Kind::refused:
+        co_return co_await refuse(ex, std::move(outcome.error));
+    case Kind::broken:
+    case Kind::client_gone:
+        // Not finished on purpose: a broken stream must not look complete.
+        co_return Error{Code::cancelled, "the answer was not completed"};
+    case Kind::answered:
+        break;
+    }
+    if (stream) co_return co_await ex.finish(outcome.tail);
+    co_return co_await ex.respond(http::Status::ok, kJson, outcome.tail);
+}
+
+} // namespace
+
+rt::Task<Result<>> handle_chat(Services& services, http::Exchange& ex) {
+    Result<auth::Principal> who = authenticate(services, ex);
+    if (!who) co_return co_await refuse(ex, to_api_error(who.error()));
+    if (services.draining.load(std::memory_order_relaxed)) {
+        co_return co_await refuse(
+            ex, to_api_error(Error{Code::unavailable, "This node is shutting down."}));
+    }
+    BLOOM_CO_TRY(const ByteSpan body, co_await ex.read_body(services.limits.body_bytes));
+    auto request = read_request(body);
+    if (!request) co_return co_await refuse(ex, std::move(request.error()));
+    complete_request(*request, services, *who, body, ex);
+
+    const Running running(services);
+    Result<scheduler::Admission> admission = co_await services.admission.admit(*who, *request);
+    if (!admission) co_return co_await refuse(ex, to_api_error(admission.error()));
+    const bool stream = request->render.stream;
+    Delivery delivery(services, ex, std::move(*request));
+    Outcome outcome = co_await delivery.run();
+    co_return co_await conclude(ex, std::move(*admission), std::move(outcome), stream);
+}
+
+} // namespace bloom::api
