@@ -49,7 +49,6 @@ struct Delivery::Attempt {
     bool committed = false;
     bool had_content = false;
     bool finished = false;
-    bool retryable = false;
 };
 
 rt::Task<Outcome> Delivery::run() {
@@ -65,7 +64,7 @@ rt::Task<Outcome> Delivery::run() {
         tried.push_back(place->get());
         const std::shared_ptr<registry::ProviderLink> link = std::move(*place);
         last = co_await attempt(*link, number);
-        if (last.kind != Outcome::Kind::refused || http::to_int(last.error.status) < 500) break;
+        if (last.kind != Outcome::Kind::refused || !last.retryable) break;
     }
     co_return last;
 }
@@ -135,24 +134,17 @@ rt::Task<std::optional<Outcome>> Delivery::on_batch(Attempt& at, gen::EventBatch
     bool ended = false;
     for (const gen::Event& event : batch) {
         if (gen::is_terminal_failure(event)) {
-            if (!at.committed && !at.had_content) {
+            if (!at.committed) {
                 Outcome refused;
                 refused.error = to_api_error(event);
-                if (!is_retryable(event) && http::to_int(refused.error.status) >= 500) {
-                    refused.error.status = http::Status::gateway_timeout;
-                }
+                refused.retryable = is_retryable(event);
                 co_return refused;
             }
             at.encoder->append(event, at.out);
-            const bool told = at.spec.stream && (co_await send(at, at.out)).has_value();
-            static_cast<void>(
-                told); // the client may be gone as well; either way the stream is over
+            // The client may be gone as well; either way the stream is over.
+            static_cast<void>(co_await send(at, at.out));
             Outcome broken;
             broken.kind = Outcome::Kind::broken;
-            if (!at.committed) {
-                broken.kind = Outcome::Kind::refused;
-                broken.error = to_api_error(event);
-            }
             co_return broken;
         }
         if (event.kind == gen::EventKind::accepted) at.accepted_ns = rt::Shard::current().now_ns();

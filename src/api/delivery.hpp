@@ -25,6 +25,7 @@ struct Outcome {
     gen::Usage used;
     bool had_content = false;
     ApiError error;
+    bool retryable = false; ///< refused: another machine may do better
     std::string tail; ///< streaming: the terminal bytes; else the whole body
 };
 

@@ -1,1 +1,5 @@
+<<<<<<< HEAD
 bloom_fuzz(json DEPS json)
+=======
+bloom_fuzz(http DEPS http)
+>>>>>>> http

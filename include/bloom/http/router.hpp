@@ -1,0 +1,137 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <bloom/base/result.hpp>
+#include <bloom/http/request.hpp>
+#include <bloom/rt/task.hpp>
+
+namespace bloom::http {
+
+class Exchange;
+
+/// Answers one request. Runs before the body is read: it looks at the head and decides itself when, and
+/// whether, to read. An Error that comes back before a response was begun is answered by the server's
+/// error hook; one that comes back later cuts the connection.
+///
+///     router.add(Method::get, "/health", Handler::bind<&Health::get>(&health));   // member coroutine
+///     router.add(Method::get, "/ping", ping);                                     // function
+///
+/// Made of a lambda, it must not be a coroutine with captures; one that returns the task of another
+/// function is marked BLOOM_CORO_WRAPPER.
+class Handler {
+public:
+    Handler() noexcept = default;
+
+    template <class F>
+        requires(!std::is_same_v<std::remove_cvref_t<F>, Handler> &&
+                 std::is_invocable_r_v<rt::Task<Result<>>, std::remove_cvref_t<F>&, Exchange&>)
+    Handler(F&& f) // NOLINT(google-explicit-constructor)
+        : state_(std::make_shared<std::decay_t<F>>(std::forward<F>(f))),
+          call_(&call_stored<std::decay_t<F>>) {}
+
+    /// A member function of an object that outlives the router.
+    template <auto kMember, class T>
+    static Handler bind(T* object) {
+        Handler out;
+        out.state_ = std::shared_ptr<void>(std::shared_ptr<void>(), object);
+        out.call_ = &call_member<kMember, T>;
+        return out;
+    }
+
+    BLOOM_CORO_WRAPPER rt::Task<Result<>> operator()(Exchange& exchange) const {
+        return call_(state_.get(), exchange);
+    }
+
+    explicit operator bool() const noexcept { return call_ != nullptr; }
+
+private:
+    using Call = rt::Task<Result<>> (*)(void*, Exchange&);
+
+    template <class F>
+    BLOOM_CORO_WRAPPER static rt::Task<Result<>> call_stored(void* state, Exchange& exchange) {
+        return (*static_cast<F*>(state))(exchange);
+    }
+
+    template <auto kMember, class T>
+    BLOOM_CORO_WRAPPER static rt::Task<Result<>> call_member(void* state, Exchange& exchange) {
+        return (static_cast<T*>(state)->*kMember)(exchange);
+    }
+
+    std::shared_ptr<void> state_;
+    Call call_ = nullptr;
+};
+
+/// One set per method.
+class MethodSet {
+public:
+    void add(Method m) noexcept { bits_ = static_cast<std::uint8_t>(bits_ | bit(m)); }
+
+    bool has(Method m) const noexcept { return (bits_ & bit(m)) != 0; }
+
+    bool empty() const noexcept { return bits_ == 0; }
+
+private:
+    static unsigned bit(Method m) noexcept { return 1U << static_cast<unsigned>(m); }
+
+    std::uint8_t bits_ = 0;
+};
+
+/// Value of the Allow field: "GET, HEAD, OPTIONS".
+std::string allow_value(MethodSet methods);
+
+/// Parameters of the matched pattern, still percent-encoded. Views into pattern and path.
+struct RawParams {
+    static constexpr std::size_t kMax = 4;
+
+    std::array<Header, kMax> items; ///< name, value
+    std::size_t n = 0;
+};
+
+/// Paths to handlers. Patterns: literal segments, `{name}` for one segment, `{name...}` at the end for one
+/// or more (slashes included, raw or as %2F). Literal beats parameter beats rest. One trailing slash is
+/// ignored. HEAD is served wherever GET is. Case matters. Literals are compared as sent.
+/// Thread: filled before the servers start, read-only after; any thread may match.
+class Router {
+public:
+    Router();
+    ~Router();
+    Router(Router&&) noexcept;
+    Router& operator=(Router&&) noexcept;
+
+    /// A malformed pattern or a second handler for the same method and pattern is a caller bug.
+    void add(Method method, std::string_view pattern, Handler handler);
+    /// Answers OPTIONS on any path, and `OPTIONS *`, where no route names OPTIONS itself.
+    void set_options(Handler handler) { options_ = std::move(handler); }
+
+    enum class Outcome : std::uint8_t { found, not_found, method_not_allowed };
+
+    struct Match {
+        Outcome outcome = Outcome::not_found;
+        const Handler* handler = nullptr; ///< for found
+        std::string_view pattern;         ///< empty for not_found and for the general OPTIONS
+        MethodSet allowed;                ///< of the path, for Allow; OPTIONS always among them
+        RawParams params;
+    };
+
+    Match match(Method method, std::string_view path) const;
+
+private:
+    struct Route;
+
+    Route* find_route(std::string_view pattern);
+    const Route* find_path(std::string_view path, RawParams& params) const;
+
+    std::vector<std::unique_ptr<Route>> exact_;    ///< without parameters, sorted by path
+    std::vector<std::unique_ptr<Route>> patterns_; ///< most specific first
+    Handler options_;
+};
+
+} // namespace bloom::http
