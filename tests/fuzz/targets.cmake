@@ -1,5 +1,2 @@
-<<<<<<< HEAD
 bloom_fuzz(json DEPS json)
-=======
 bloom_fuzz(http DEPS http)
->>>>>>> http
