@@ -14,6 +14,16 @@ rt::Task<Result<>> handle_preflight(http::Exchange& ex) {
     co_return co_await ex.respond(http::Status::no_content, {}, {});
 }
 
+/// A handler with the services it works with.
+struct Bound {
+    Services* services;
+    rt::Task<Result<>> (*handle)(Services&, http::Exchange&);
+
+    BLOOM_CORO_WRAPPER rt::Task<Result<>> operator()(http::Exchange& ex) const {
+        return handle(*services, ex);
+    }
+};
+
 void log_access(const http::Exchange& ex) {
     if (ex.refused()) return; // what could not be read has no path to tell
     const std::uint64_t us = (rt::Shard::current().now_ns() - ex.begin_ns()) / 1000;
@@ -33,17 +43,15 @@ void set_request_id(http::Exchange& ex) {
     ex.set_request_id(keep(ex, request_id_for(given.value_or(""))));
 }
 
-void render_refusal(const http::Refusal& refusal_in, http::Refusal& refusal,
-                    http::HeaderList* headers, std::string& body) {
-    const ApiError error = refusal_in.error != nullptr
-                               ? to_api_error(*refusal_in.error)
-                               : http_error(refusal_in.status, refusal_in.message);
-    refusal.status = error.status;
-    if (headers != nullptr && error.retry_after_s > 0)
-        headers->set("Retry-After", fmt::format("{}", error.retry_after_s));
-    if (error.status == http::Status::internal_server_error && refusal_in.error != nullptr) {
-        log::error("request failed: {}", refusal_in.error->message());
+void render_refusal(http::Exchange& ex, http::Refusal& refusal, std::string& body) {
+    const ApiError error = refusal.error != nullptr ? to_api_error(*refusal.error)
+                                                    : http_error(refusal.status, refusal.message);
+    if (error.status == http::Status::internal_server_error && refusal.error != nullptr) {
+        log::error("{}: {}", ex.route(), refusal.error->message());
     }
+    if (error.retry_after_s > 0)
+        ex.headers().set("Retry-After", fmt::format("{}", error.retry_after_s));
+    refusal.status = error.status;
     body += error.openai_body();
 }
 
@@ -51,35 +59,29 @@ void render_refusal(const http::Refusal& refusal_in, http::Refusal& refusal,
 
 http::Router make_router(Services& services) {
     using http::Method;
-    Services* s = &services;
     http::Router router;
-    router.add(Method::get, "/", [](http::Exchange& ex) { return handle_landing(ex); });
-    router.add(Method::get, "/health", [s](http::Exchange& ex) { return handle_health(*s, ex); });
-    router.add(Method::get, "/readyz", [s](http::Exchange& ex) { return handle_ready(*s, ex); });
-    router.add(Method::get, "/v1/models",
-               [s](http::Exchange& ex) { return handle_models(*s, ex); });
-    router.add(Method::get, "/v1/models/{id...}",
-               [s](http::Exchange& ex) { return handle_model(*s, ex); });
-    router.add(Method::post, "/v1/chat/completions",
-               [s](http::Exchange& ex) { return handle_chat(*s, ex); });
-    router.set_options([](http::Exchange& ex) { return handle_preflight(ex); });
+    router.add(Method::get, "/", &handle_landing);
+    router.add(Method::get, "/health", Bound{&services, &handle_health});
+    router.add(Method::get, "/readyz", Bound{&services, &handle_ready});
+    router.add(Method::get, "/v1/models", Bound{&services, &handle_models});
+    router.add(Method::get, "/v1/models/{id...}", Bound{&services, &handle_model});
+    router.add(Method::post, "/v1/chat/completions", Bound{&services, &handle_chat});
+    router.set_options(&handle_preflight);
     return router;
 }
 
 http::Hooks make_hooks(Services& services) {
     Services* s = &services;
     http::Hooks hooks;
-    hooks.on_begin = [](http::Exchange& ex) { set_request_id(ex); };
+    hooks.on_begin = &set_request_id;
     hooks.on_response_head = [s](http::Exchange& ex, http::HeaderList& headers) {
         headers.set("X-Request-ID", ex.request_id());
         if (ex.refused()) return;
         if (const auto origin = ex.request().headers.find("origin"))
             s->cors.add_response_headers(*origin, headers);
     };
-    hooks.render_error = [](http::Exchange& ex, http::Refusal& refusal, std::string& body) {
-        render_refusal(http::Refusal(refusal), refusal, &ex.headers(), body);
-    };
-    hooks.on_end = [](const http::Exchange& ex) { log_access(ex); };
+    hooks.render_error = &render_refusal;
+    hooks.on_end = &log_access;
     return hooks;
 }
 
