@@ -19,13 +19,17 @@ void BodyDecoder::start(BodyKind kind, std::uint64_t length, std::uint64_t bytes
     limits_ = &limits;
     bytes_max_ = bytes_max;
     switch (kind) {
-    case BodyKind::none: state_ = State::complete; break;
+    case BodyKind::none:
+        state_ = State::complete;
+        break;
     case BodyKind::length:
         left_ = length;
         state_ = length > 0 ? State::length : State::complete;
         if (length > bytes_max) fail_large();
         break;
-    case BodyKind::chunked: state_ = State::size; break;
+    case BodyKind::chunked:
+        state_ = State::size;
+        break;
     }
 }
 
@@ -34,7 +38,8 @@ BodyDecoder::Step BodyDecoder::next(ByteSpan input) noexcept {
     while (step.consumed < input.size() && state_ != State::complete && state_ != State::failed) {
         if (state_ == State::length || state_ == State::data) {
             const ByteSpan rest = input.subspan(step.consumed);
-            step.data = rest.first(static_cast<std::size_t>(std::min<std::uint64_t>(left_, rest.size())));
+            step.data =
+                rest.first(static_cast<std::size_t>(std::min<std::uint64_t>(left_, rest.size())));
             step.consumed += step.data.size();
             left_ -= step.data.size();
             n_bytes_ += step.data.size();
@@ -68,7 +73,8 @@ void BodyDecoder::take_frame_byte(char c) noexcept {
             fail_bad("a chunk size is malformed");
         }
         return;
-    case State::size_lf: return c == '\n' ? size_done() : fail_bad("a chunk size line is malformed");
+    case State::size_lf:
+        return c == '\n' ? size_done() : fail_bad("a chunk size line is malformed");
     case State::data_cr:
         if (c != '\r') return fail_bad("a chunk is longer than its size");
         state_ = State::data_lf;
@@ -83,8 +89,10 @@ void BodyDecoder::take_frame_byte(char c) noexcept {
     case State::trailer_name:
     case State::trailer_value:
     case State::trailer_lf:
-    case State::last_lf: return take_trailer_byte(c);
-    default: return take_extension_byte(c);
+    case State::last_lf:
+        return take_trailer_byte(c);
+    default:
+        return take_extension_byte(c);
     }
 }
 
@@ -97,7 +105,8 @@ void BodyDecoder::take_extension_byte(char c) noexcept {
     if (++n_extension_bytes_ > limits_->chunk_extension_bytes) {
         return fail_bad("chunk extensions are too long");
     }
-    // chunk-ext = *( ";" name [ "=" ( token / quoted-string ) ] ), blanks only inside (RFC 9112 7.1.1)
+    // chunk-ext = *( ";" name [ "=" ( token / quoted-string ) ] ), blanks only inside (RFC
+    // 9112 7.1.1)
     if (c == ';' && state_ != State::ext_quoted && state_ != State::ext_escape &&
         state_ != State::ext_name_begin && state_ != State::ext_value_begin) {
         state_ = State::ext_name_begin;
@@ -149,7 +158,8 @@ void BodyDecoder::take_extension_byte(char c) noexcept {
     case State::ext_value_end:
         if (is_blank(c)) return;
         break;
-    default: break;
+    default:
+        break;
     }
     fail_bad("a chunk extension is malformed");
 }

@@ -44,14 +44,33 @@ public:
     /// Decoded bytes so far.
     std::uint64_t n_bytes() const noexcept { return n_bytes_; }
 
-    /// Sets the bound anew; what was decoded already counts, and a declared length is checked at once.
+    /// Sets the bound anew; what was decoded already counts, and a declared length is checked at
+    /// once.
     void set_bytes_max(std::uint64_t bytes_max) noexcept;
 
 private:
     enum class State : std::uint8_t {
-        length, size, size_lf, ext_name_begin, ext_name, ext_name_end, ext_value_begin, ext_value,
-        ext_quoted, ext_escape, ext_value_end, data, data_cr, data_lf, trailer_begin, trailer_name,
-        trailer_value, trailer_lf, last_lf, complete, failed,
+        length,
+        size,
+        size_lf,
+        ext_name_begin,
+        ext_name,
+        ext_name_end,
+        ext_value_begin,
+        ext_value,
+        ext_quoted,
+        ext_escape,
+        ext_value_end,
+        data,
+        data_cr,
+        data_lf,
+        trailer_begin,
+        trailer_name,
+        trailer_value,
+        trailer_lf,
+        last_lf,
+        complete,
+        failed,
     };
 
     void take_frame_byte(char c) noexcept;

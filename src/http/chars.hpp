@@ -43,7 +43,8 @@ inline bool is_class(char c, CharClass bit) noexcept {
 
 inline bool all_class(std::string_view text, CharClass bit) noexcept {
     std::uint8_t seen = bit;
-    for (const char c : text) seen &= kCharClass[static_cast<unsigned char>(c)];
+    for (const char c : text)
+        seen &= kCharClass[static_cast<unsigned char>(c)];
     return seen != 0;
 }
 
@@ -55,8 +56,10 @@ inline int hex_digit(char c) noexcept {
 }
 
 inline std::string_view trim_blanks(std::string_view text) noexcept {
-    while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-    while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
+    while (!text.empty() && (text.front() == ' ' || text.front() == '\t'))
+        text.remove_prefix(1);
+    while (!text.empty() && (text.back() == ' ' || text.back() == '\t'))
+        text.remove_suffix(1);
     return text;
 }
 

@@ -104,8 +104,9 @@ rt::Task<Connection::HeadOutcome> Connection::read_head() {
 void Connection::begin_exchange(HeadOutcome outcome) {
     exchange_.refused_ = outcome == HeadOutcome::refused;
     if (!exchange_.refused_ && parser_.head().body != BodyKind::none) {
-        // The handler of a request with a body waits, for the body and then often for long: keep the head
-        // and give the kernel its buffer back. Without a body the head stays where it was received.
+        // The handler of a request with a body waits, for the body and then often for long: keep
+        // the head and give the kernel its buffer back. Without a body the head stays where it was
+        // received.
         parser_.own();
     }
     exchange_.head_ = exchange_.refused_ ? &kNoHead : &parser_.head();

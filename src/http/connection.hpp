@@ -93,9 +93,11 @@ private:
     /// Bytes received and not used yet.
     ByteSpan pending() const noexcept { return in_.bytes().subspan(in_at_); }
 
-    /// Replaces the used-up input by the next bytes. Errors: closed at the peer's end, those of recv.
+    /// Replaces the used-up input by the next bytes. Errors: closed at the peer's end, those of
+    /// recv.
     rt::Task<Result<>> receive(rt::StopToken stop);
-    /// Feeds pending input to the body decoder, keeping or dropping the data. False: needs more input.
+    /// Feeds pending input to the body decoder, keeping or dropping the data. False: needs more
+    /// input.
     bool take_pending_body(bool keep);
     rt::Task<Result<>> receive_body();
     rt::Task<void> throw_body_away();

@@ -12,7 +12,8 @@ namespace bloom::http {
 namespace {
 
 constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
-/// A body that is read may take body_timeout and a millisecond for each byte (1 kB/s): a trickle ends.
+/// A body that is read may take body_timeout and a millisecond for each byte (1 kB/s): a trickle
+/// ends.
 constexpr std::uint64_t kBodyNsPerByte = 1'000'000;
 /// Memory for a body whose length is not known yet.
 constexpr std::size_t kBodyFirstBytes = 4096;
@@ -45,7 +46,8 @@ bool Connection::take_pending_body(bool keep) {
 
 Error Connection::body_error() const {
     const Rejection& why = decoder_.rejection();
-    const Code code = why.status == Status::payload_too_large ? Code::too_large : Code::protocol_error;
+    const Code code =
+        why.status == Status::payload_too_large ? Code::too_large : Code::protocol_error;
     return Error{code, std::string(why.message)};
 }
 
@@ -140,7 +142,8 @@ void Connection::put_head(Status status, ResponseFraming framing, std::uint64_t 
     exchange_.begun_ = true;
     if (shared_.drain.stop_requested() || framing == ResponseFraming::until_close) keep_ = false;
     if (!content_type.empty()) exchange_.headers_.set("Content-Type", content_type);
-    if (const auto& hook = shared_.options.hooks.on_response_head) hook(exchange_, exchange_.headers_);
+    if (const auto& hook = shared_.options.hooks.on_response_head)
+        hook(exchange_, exchange_.headers_);
     const bool streams = framing == ResponseFraming::chunked;
     append_head(out_,
                 {.status = status,

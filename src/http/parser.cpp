@@ -163,7 +163,8 @@ void HeadParser::own() {
             view = whole_.substr(static_cast<std::size_t>(view.data() - from), view.size());
         }
     };
-    for (std::string_view* view : {&head_.target, &head_.path, &head_.query, &head_.host}) move(*view);
+    for (std::string_view* view : {&head_.target, &head_.path, &head_.query, &head_.host})
+        move(*view);
     head_.headers = Headers(whole_.data(), fields_);
 }
 
@@ -310,7 +311,8 @@ void HeadParser::finish_head(std::string_view bytes) noexcept {
     }
     if (!check_framing(seen)) return;
     head_.upgrade = seen.upgrade_token && seen.upgrade_field;
-    // After an offered upgrade the next bytes may be of another protocol: never read them as a request.
+    // After an offered upgrade the next bytes may be of another protocol: never read them as a
+    // request.
     head_.keep_alive = !seen.close && !seen.upgrade_token &&
                        (head_.version == Version::http_1_1 || seen.keep_alive);
 }
@@ -331,9 +333,11 @@ bool HeadParser::check_tiling(std::string_view bytes) noexcept {
         // The value as llhttp saw it, blanks around it removed.
         std::size_t begin = f.value;
         std::size_t end = begin + f.value_bytes;
-        while (end > begin && (bytes[end - 1] == ' ' || bytes[end - 1] == '\t')) --end;
+        while (end > begin && (bytes[end - 1] == ' ' || bytes[end - 1] == '\t'))
+            --end;
         next = end;
-        while (bytes[next] == ' ' || bytes[next] == '\t') ++next; // a CRLF ends every head
+        while (bytes[next] == ' ' || bytes[next] == '\t')
+            ++next; // a CRLF ends every head
         if (begin <= colon || !trim_blanks(bytes.substr(colon + 1, begin - colon - 1)).empty() ||
             bytes.substr(next, 2) != kLineEnd ||
             !all_class(bytes.substr(f.name, f.name_bytes), kToken) ||
@@ -404,7 +408,9 @@ bool HeadParser::check_field(const Header& field, Seen& seen) noexcept {
             head_.expect_continue = true;
         }
         break;
-    case 7: seen.upgrade_field |= is("upgrade"); break;
+    case 7:
+        seen.upgrade_field |= is("upgrade");
+        break;
     case 10:
         if (is("connection")) {
             std::string_view rest = field.value;
@@ -443,7 +449,8 @@ bool HeadParser::check_field(const Header& field, Seen& seen) noexcept {
             seen.chunked = iequals(field.value, "chunked");
         }
         break;
-    default: break;
+    default:
+        break;
     }
     return true;
 }

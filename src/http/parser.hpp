@@ -33,13 +33,14 @@ struct FeedResult {
 };
 
 /// Reads one request head after another. The method token is read here, everything behind it by
-/// llhttp without lenient flags; when the head is complete, the spans that llhttp reported must tile
-/// its bytes exactly (one blank, one colon, CRLF, no folds), so that no leniency of any version of
-/// llhttp can matter. Then our own rules on framing, Host, target and charset.
+/// llhttp without lenient flags; when the head is complete, the spans that llhttp reported must
+/// tile its bytes exactly (one blank, one colon, CRLF, no folds), so that no leniency of any
+/// version of llhttp can matter. Then our own rules on framing, Host, target and charset.
 ///
 /// Verdicts depend on the bytes only, never on how they are cut into feeds.
 /// Lifetime: a head that came whole in one feed() is a view of that input; one that straddles is
-///           copied once into the parser. Either way head() dies with the next reset() or that input.
+///           copied once into the parser. Either way head() dies with the next reset() or that
+///           input.
 /// Thread:   the connection's shard.
 class HeadParser {
 public:
@@ -61,8 +62,8 @@ public:
         fail(status, code, message);
     }
 
-    /// Copies a complete head that is still a view of its input, so that the input may go; views taken
-    /// from head() before are void.
+    /// Copies a complete head that is still a view of its input, so that the input may go; views
+    /// taken from head() before are void.
     void own();
 
     /// Whether the first byte of a head has been seen (empty lines before it do not count).
@@ -97,8 +98,8 @@ private:
     bool after_cr_ = false;
     std::uint8_t n_empty_lines_ = 0;
     std::uint8_t n_method_ = 0;
-    std::uint32_t n_bytes_ = 0;    ///< bytes of this head consumed so far
-    const char* part_ = nullptr;   ///< what llhttp is reading now
+    std::uint32_t n_bytes_ = 0;     ///< bytes of this head consumed so far
+    const char* part_ = nullptr;    ///< what llhttp is reading now
     std::uint32_t part_offset_ = 0; ///< offset of part_ in the head
     char method_[kMethodBytesMax];
     std::uint32_t target_begin_ = 0, target_end_ = 0;
@@ -107,7 +108,7 @@ private:
     std::uint32_t open_name_end_ = 0, open_value_end_ = 0;
     bool name_open_ = false, value_open_ = false;
     std::vector<Headers::Offsets> fields_;
-    std::string carry_;     ///< a head that straddles
+    std::string carry_;      ///< a head that straddles
     std::string_view whole_; ///< the complete head, wherever it is
     RequestHead head_;
     Rejection rejection_;

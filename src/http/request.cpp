@@ -1,8 +1,7 @@
-#include <bloom/http/request.hpp>
-
 #include <array>
 
 #include <bloom/base/text.hpp>
+#include <bloom/http/request.hpp>
 
 #include "chars.hpp"
 
@@ -79,7 +78,8 @@ Result<std::string> percent_decode(std::string_view text) {
     return out;
 }
 
-std::optional<std::string_view> query_value(std::string_view query, std::string_view name) noexcept {
+std::optional<std::string_view> query_value(std::string_view query,
+                                            std::string_view name) noexcept {
     while (!query.empty()) {
         const std::size_t end = query.find('&');
         const std::string_view pair = query.substr(0, end);

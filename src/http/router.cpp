@@ -1,8 +1,7 @@
-#include <bloom/http/router.hpp>
-
 #include <algorithm>
 
 #include <bloom/base/check.hpp>
+#include <bloom/http/router.hpp>
 
 namespace bloom::http {
 namespace {
@@ -54,7 +53,8 @@ struct Router::Route {
     /// Sort key: kinds in order, literal first, so that the most specific pattern is tried first.
     std::string rank() const {
         std::string key;
-        for (const Segment& s : segments) key += static_cast<char>('a' + static_cast<int>(s.kind));
+        for (const Segment& s : segments)
+            key += static_cast<char>('a' + static_cast<int>(s.kind));
         return key;
     }
 
@@ -133,9 +133,8 @@ const Router::Route* Router::find_path(std::string_view path, RawParams& params)
 
 Router::Match Router::match(Method method, std::string_view path) const {
     Match out;
-    const Route* route = path.starts_with('/')
-                             ? find_path(without_trailing_slash(path), out.params)
-                             : nullptr;
+    const Route* route =
+        path.starts_with('/') ? find_path(without_trailing_slash(path), out.params) : nullptr;
     if (route != nullptr) {
         out.pattern = route->pattern;
         out.allowed = route->methods;

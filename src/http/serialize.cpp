@@ -32,9 +32,12 @@ void append_head(std::string& out, const ResponseMeta& meta, const HeaderList& f
         out += "\r\nContent-Length: ";
         append_number(out, meta.content_length);
         break;
-    case ResponseFraming::chunked: out += "\r\nTransfer-Encoding: chunked"; break;
+    case ResponseFraming::chunked:
+        out += "\r\nTransfer-Encoding: chunked";
+        break;
     case ResponseFraming::none:
-    case ResponseFraming::until_close: break;
+    case ResponseFraming::until_close:
+        break;
     }
     if (meta.close) {
         out += "\r\nConnection: close";

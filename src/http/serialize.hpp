@@ -22,9 +22,9 @@ struct ResponseMeta {
     Status status = Status::ok;
     ResponseFraming framing = ResponseFraming::length;
     std::uint64_t content_length = 0;
-    bool close = false;           ///< say Connection: close
-    bool say_keep_alive = false;  ///< say Connection: keep-alive (HTTP/1.0 clients, event streams)
-    std::string_view date = {};   ///< IMF-fixdate
+    bool close = false;          ///< say Connection: close
+    bool say_keep_alive = false; ///< say Connection: keep-alive (HTTP/1.0 clients, event streams)
+    std::string_view date = {};  ///< IMF-fixdate
 };
 
 /// Appends status line, fields of the server, `fields`, and the empty line.

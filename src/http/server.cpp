@@ -1,9 +1,9 @@
-#include <bloom/http/server.hpp>
-
+#include <optional>
 #include <utility>
 
 #include <bloom/base/check.hpp>
 #include <bloom/base/log.hpp>
+#include <bloom/http/server.hpp>
 #include <bloom/net/tcp.hpp>
 #include <bloom/rt/scope.hpp>
 #include <bloom/rt/shard.hpp>
@@ -33,13 +33,23 @@ void append_json_text(std::string& out, std::string_view text) {
 }
 
 std::string_view error_type(Status status) noexcept {
-    const int code = to_int(status);
-    if (code == 401) return "authentication_error";
-    if (code == 404) return "not_found";
-    if (code == 429) return "rate_limit_exceeded";
-    if (code == 503) return "service_unavailable";
-    if (code == 504) return "timeout";
-    return code < 500 || code == 501 || code == 505 ? "invalid_request_error" : "internal_error";
+    switch (to_int(status)) {
+    case 401:
+        return "authentication_error";
+    case 403:
+        return "forbidden";
+    case 408:
+    case 504:
+        return "timeout";
+    case 429:
+        return "rate_limit_exceeded";
+    case 503:
+        return "service_unavailable";
+    case 500:
+        return "internal_error";
+    default:
+        return "invalid_request_error";
+    }
 }
 
 } // namespace
@@ -48,8 +58,7 @@ void render_openai_error(const Refusal& refusal, std::string& body) {
     body += R"({"error":{"message":)";
     append_json_text(body, refusal.message);
     body += R"(,"type":)";
-    append_json_text(body, refusal.code == "not_found" ? "invalid_request_error"
-                                                       : error_type(refusal.status));
+    append_json_text(body, error_type(refusal.status));
     body += R"(,"param":null,"code":)";
     append_json_text(body, refusal.code);
     body += "}}";
@@ -62,22 +71,26 @@ Refusal refusal_of(const Error& error) noexcept {
     case Code::protocol_error:
     case Code::invalid_argument:
         return {Status::bad_request, "bad_request", error.message(), &error};
-    case Code::timeout: return {Status::request_timeout, "request_timeout", error.message(), &error};
-    case Code::not_found: return {Status::not_found, "not_found", error.message(), &error};
+    case Code::timeout:
+        return {Status::request_timeout, "request_timeout", error.message(), &error};
+    case Code::not_found:
+        return {Status::not_found, "not_found", error.message(), &error};
     case Code::unauthenticated:
         return {Status::unauthorized, "invalid_api_key", error.message(), &error};
-    case Code::permission_denied: return {Status::forbidden, "forbidden", error.message(), &error};
+    case Code::permission_denied:
+        return {Status::forbidden, "forbidden", error.message(), &error};
     case Code::limit_reached:
         return {Status::too_many_requests, "rate_limit_exceeded", error.message(), &error};
     case Code::busy:
     case Code::unavailable:
     case Code::cancelled:
         return {Status::service_unavailable, "service_unavailable", error.message(), &error};
-    default: break;
+    default:
+        break;
     }
     // Internals stay inside; the log has them.
-    return {Status::internal_server_error, "internal_error", "the server failed to answer this request",
-            &error};
+    return {Status::internal_server_error, "internal_error",
+            "the server failed to answer this request", &error};
 }
 
 struct Server::Impl {

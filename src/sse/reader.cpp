@@ -1,6 +1,6 @@
-#include <bloom/sse/reader.hpp>
-
 #include <utility>
+
+#include <bloom/sse/reader.hpp>
 
 namespace bloom::sse {
 

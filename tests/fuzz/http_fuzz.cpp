@@ -1,4 +1,5 @@
-// The first byte seeds the cuts, the rest is a byte stream of requests: cutting it may change nothing.
+// The first byte seeds the cuts, the rest is a byte stream of requests: cutting it may change
+// nothing.
 #include <cstddef>
 #include <cstdint>
 

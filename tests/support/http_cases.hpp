@@ -45,7 +45,8 @@ public:
 
 private:
     char next() {
-        while (at_ < text_.size() && std::isspace(static_cast<unsigned char>(text_[at_]))) ++at_;
+        while (at_ < text_.size() && std::isspace(static_cast<unsigned char>(text_[at_])))
+            ++at_;
         return at_ < text_.size() ? text_[at_] : '\0';
     }
 
@@ -60,7 +61,8 @@ private:
             if (next() == '"') {
                 value = string();
             } else {
-                while (text_[at_] != ',' && text_[at_] != '}') value += text_[at_++];
+                while (text_[at_] != ',' && text_[at_] != '}')
+                    value += text_[at_++];
             }
             out[key] = value;
             if (next() == ',') ++at_;
@@ -70,7 +72,8 @@ private:
     }
 
     unsigned code_point() {
-        const unsigned value = static_cast<unsigned>(std::strtoul(text_.substr(at_, 4).c_str(), nullptr, 16));
+        const unsigned value =
+            static_cast<unsigned>(std::strtoul(text_.substr(at_, 4).c_str(), nullptr, 16));
         at_ += 4;
         return value;
     }
@@ -83,13 +86,26 @@ private:
             if (c == '\\') {
                 const char e = text_[at_++];
                 switch (e) {
-                case 'n': c = '\n'; break;
-                case 'r': c = '\r'; break;
-                case 't': c = '\t'; break;
-                case 'b': c = '\b'; break;
-                case 'f': c = '\f'; break;
-                case 'u': c = code_point(); break;
-                default: c = static_cast<unsigned char>(e);
+                case 'n':
+                    c = '\n';
+                    break;
+                case 'r':
+                    c = '\r';
+                    break;
+                case 't':
+                    c = '\t';
+                    break;
+                case 'b':
+                    c = '\b';
+                    break;
+                case 'f':
+                    c = '\f';
+                    break;
+                case 'u':
+                    c = code_point();
+                    break;
+                default:
+                    c = static_cast<unsigned char>(e);
                 }
             } else if (c >= 0xc0) { // UTF-8 of U+0080..U+00FF
                 c = (c & 0x1f) << 6 | (static_cast<unsigned char>(text_[at_++]) & 0x3f);

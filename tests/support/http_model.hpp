@@ -41,7 +41,8 @@ public:
 private:
     std::size_t take_head(ByteSpan in) {
         const http::FeedResult fed = parser_.feed(in);
-        if (fed.progress == http::Progress::rejected) return refuse(parser_.rejection(), fed.consumed);
+        if (fed.progress == http::Progress::rejected)
+            return refuse(parser_.rejection(), fed.consumed);
         if (fed.progress == http::Progress::need_more) return fed.consumed;
         const http::RequestHead& head = parser_.head();
         request_ = std::string(to_string(head.method)) + " " + std::string(head.path);
@@ -56,7 +57,8 @@ private:
 
     std::size_t take_body(ByteSpan in) {
         const http::BodyDecoder::Step step = body_.next(in);
-        if (step.progress == http::Progress::rejected) return refuse(body_.rejection(), step.consumed);
+        if (step.progress == http::Progress::rejected)
+            return refuse(body_.rejection(), step.consumed);
         if (step.progress == http::Progress::complete) answer();
         return step.consumed;
     }

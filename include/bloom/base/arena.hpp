@@ -12,9 +12,9 @@
 
 namespace bloom {
 
-/// Bump allocator for things that end together: nothing is freed before reset(), no destructor runs.
-/// Blocks double up to kBlockBytesMax; what does not fit gets a block of its own.
-/// Lifetime: what it hands out dies with reset() or the arena.  Thread: one.
+/// Bump allocator for things that end together: nothing is freed before reset(), no destructor
+/// runs. Blocks double up to kBlockBytesMax; what does not fit gets a block of its own. Lifetime:
+/// what it hands out dies with reset() or the arena.  Thread: one.
 class Arena {
 public:
     static constexpr std::size_t kBlockBytesMin = 1024;
@@ -48,7 +48,8 @@ public:
         return {at, text.size()};
     }
 
-    /// Forgets everything; keeps the newest block for the next round if it has at most `keep_bytes`.
+    /// Forgets everything; keeps the newest block for the next round if it has at most
+    /// `keep_bytes`.
     void reset(std::size_t keep_bytes = kBlockBytesMax) noexcept {
         n_bytes_ = 0;
         used_ = 0;

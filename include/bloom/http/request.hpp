@@ -69,14 +69,15 @@ struct RequestHead {
     Method method = Method::get;
     Version version = Version::http_1_1;
     BodyKind body = BodyKind::none;
-    bool keep_alive = false;       ///< what the client asked for, RFC 9112 9.3; false beside an upgrade offer
-    bool expect_continue = false;  ///< waits for 100 (Continue) before it sends the body
-    bool upgrade = false;          ///< Connection names upgrade and an Upgrade field is there
+    bool keep_alive =
+        false; ///< what the client asked for, RFC 9112 9.3; false beside an upgrade offer
+    bool expect_continue = false;     ///< waits for 100 (Continue) before it sends the body
+    bool upgrade = false;             ///< Connection names upgrade and an Upgrade field is there
     std::uint64_t content_length = 0; ///< for BodyKind::length
-    std::string_view target;       ///< as sent
-    std::string_view path;         ///< begins with '/', still percent-encoded; "*" for OPTIONS *
-    std::string_view query;        ///< behind the '?', without it
-    std::string_view host;         ///< authority of an absolute target, else the Host field
+    std::string_view target;          ///< as sent
+    std::string_view path;            ///< begins with '/', still percent-encoded; "*" for OPTIONS *
+    std::string_view query;           ///< behind the '?', without it
+    std::string_view host;            ///< authority of an absolute target, else the Host field
     Headers headers;
 };
 

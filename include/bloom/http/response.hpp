@@ -51,7 +51,9 @@ enum class Status : std::uint16_t {
 /// Reason phrase; empty for a code without a registered one.
 std::string_view reason(Status status) noexcept;
 
-inline int to_int(Status status) noexcept { return static_cast<int>(status); }
+inline int to_int(Status status) noexcept {
+    return static_cast<int>(status);
+}
 
 /// Whether a response with this status can carry content (RFC 9110 6.4.1).
 inline bool may_have_body(Status status) noexcept {
@@ -60,7 +62,8 @@ inline bool may_have_body(Status status) noexcept {
 }
 
 /// Fields of a message that is being written, kept as wire lines in one reused buffer.
-/// The server itself writes Date, Content-Length, Transfer-Encoding and Connection: do not add them.
+/// The server itself writes Date, Content-Length, Transfer-Encoding and Connection: do not add
+/// them.
 class HeaderList {
 public:
     /// Appends `name: value`. A name or value that could break the framing (a line end, a control

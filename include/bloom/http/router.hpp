@@ -17,12 +17,13 @@ namespace bloom::http {
 
 class Exchange;
 
-/// Answers one request. Runs before the body is read: it looks at the head and decides itself when, and
-/// whether, to read. An Error that comes back before a response was begun is answered by the server's
-/// error hook; one that comes back later cuts the connection.
+/// Answers one request. Runs before the body is read: it looks at the head and decides itself when,
+/// and whether, to read. An Error that comes back before a response was begun is answered by the
+/// server's error hook; one that comes back later cuts the connection.
 ///
-///     router.add(Method::get, "/health", Handler::bind<&Health::get>(&health));   // member coroutine
-///     router.add(Method::get, "/ping", ping);                                     // function
+///     router.add(Method::get, "/health", Handler::bind<&Health::get>(&health));   // member
+///     coroutine router.add(Method::get, "/ping", ping);                                     //
+///     function
 ///
 /// Made of a lambda, it must not be a coroutine with captures; one that returns the task of another
 /// function is marked BLOOM_CORO_WRAPPER.
@@ -95,10 +96,10 @@ struct RawParams {
     std::size_t n = 0;
 };
 
-/// Paths to handlers. Patterns: literal segments, `{name}` for one segment, `{name...}` at the end for one
-/// or more (slashes included, raw or as %2F). Literal beats parameter beats rest. One trailing slash is
-/// ignored. HEAD is served wherever GET is. Case matters. Literals are compared as sent.
-/// Thread: filled before the servers start, read-only after; any thread may match.
+/// Paths to handlers. Patterns: literal segments, `{name}` for one segment, `{name...}` at the end
+/// for one or more (slashes included, raw or as %2F). Literal beats parameter beats rest. One
+/// trailing slash is ignored. HEAD is served wherever GET is. Case matters. Literals are compared
+/// as sent. Thread: filled before the servers start, read-only after; any thread may match.
 class Router {
 public:
     Router();
@@ -108,6 +109,7 @@ public:
 
     /// A malformed pattern or a second handler for the same method and pattern is a caller bug.
     void add(Method method, std::string_view pattern, Handler handler);
+
     /// Answers OPTIONS on any path, and `OPTIONS *`, where no route names OPTIONS itself.
     void set_options(Handler handler) { options_ = std::move(handler); }
 

@@ -17,8 +17,8 @@
 
 namespace bloom::http {
 
-/// A response that the server itself makes: for requests it refuses, for paths it does not know, and for
-/// handlers that returned an Error.
+/// A response that the server itself makes: for requests it refuses, for paths it does not know,
+/// and for handlers that returned an Error.
 struct Refusal {
     Status status = Status::internal_server_error;
     std::string_view code;
@@ -79,9 +79,9 @@ public:
     /// With the port the kernel chose. After listen().
     const net::Address& local() const noexcept;
 
-    /// Accepts until `drain` stops: then no new connections, idle ones close, running requests finish and
-    /// their connections close. Returns when the last one has ended; `abort` cuts what is still there.
-    /// Call once, after listen().
+    /// Accepts until `drain` stops: then no new connections, idle ones close, running requests
+    /// finish and their connections close. Returns when the last one has ended; `abort` cuts what
+    /// is still there. Call once, after listen().
     rt::Task<void> serve(rt::StopToken drain, rt::StopToken abort);
 
     const ServerStats& stats() const noexcept;

@@ -17,9 +17,9 @@ struct Event {
     std::string id;   ///< last id seen
 };
 
-/// Reads an event stream piece by piece: CR, LF and CRLF line ends, several data lines, a BOM, comments;
-/// an event without its empty line at the end of the stream is dropped.
-/// Source: WHATWG HTML, 9.2.6 "Interpreting an event stream".  Thread: one.
+/// Reads an event stream piece by piece: CR, LF and CRLF line ends, several data lines, a BOM,
+/// comments; an event without its empty line at the end of the stream is dropped. Source: WHATWG
+/// HTML, 9.2.6 "Interpreting an event stream".  Thread: one.
 class Reader {
 public:
     static constexpr std::size_t kEventBytesMax = std::size_t{16} * 1024 * 1024;

@@ -21,7 +21,8 @@ void expect_verdict(const HttpCase& c, const ModelResult& r) {
     EXPECT_LE(r.statuses.size(), c.responses_max) << c.id << ": " << c.note;
     if (c.verdict == "accept") {
         EXPECT_EQ(r.statuses.size(), c.responses_max) << c.id << ": " << c.note;
-        for (const int status : r.statuses) EXPECT_FALSE(is_refusal(status)) << c.id << " " << status;
+        for (const int status : r.statuses)
+            EXPECT_FALSE(is_refusal(status)) << c.id << " " << status;
         EXPECT_FALSE(r.in_message) << c.id;
     }
     if (c.verdict == "reject") {
@@ -35,7 +36,8 @@ TEST(HttpCases, CountsAreWhatTheCorpusSays) {
     BLOOM_REQUIRE_DATA("http1-requests");
     const auto cases = load_http_cases();
     const auto n = [&](std::string_view verdict) {
-        return std::ranges::count_if(cases, [&](const HttpCase& c) { return c.verdict == verdict; });
+        return std::ranges::count_if(cases,
+                                     [&](const HttpCase& c) { return c.verdict == verdict; });
     };
     EXPECT_EQ(n("accept"), 17);
     EXPECT_EQ(n("reject"), 110);
@@ -44,7 +46,8 @@ TEST(HttpCases, CountsAreWhatTheCorpusSays) {
 
 TEST(HttpCases, VerdictsWhole) {
     BLOOM_REQUIRE_DATA("http1-requests");
-    for (const HttpCase& c : load_http_cases()) expect_verdict(c, run_model(c.bytes, {}));
+    for (const HttpCase& c : load_http_cases())
+        expect_verdict(c, run_model(c.bytes, {}));
 }
 
 TEST(HttpCases, CutsDoNotChangeAnything) {

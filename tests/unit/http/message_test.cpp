@@ -52,10 +52,19 @@ TEST(ResponseHead, Framings) {
     append_head(out, {.status = Status::ok, .content_length = 12, .date = "D"}, fields);
     EXPECT_EQ(out, "HTTP/1.1 200 OK\r\nDate: D\r\nContent-Length: 12\r\nX: y\r\n\r\n");
     out.clear();
-    append_head(out, {.status = Status::overloaded, .framing = ResponseFraming::chunked, .close = true, .date = "D"}, fields);
-    EXPECT_EQ(out, "HTTP/1.1 529 Overloaded\r\nDate: D\r\nTransfer-Encoding: chunked\r\nConnection: close\r\nX: y\r\n\r\n");
+    append_head(out,
+                {.status = Status::overloaded,
+                 .framing = ResponseFraming::chunked,
+                 .close = true,
+                 .date = "D"},
+                fields);
+    EXPECT_EQ(out, "HTTP/1.1 529 Overloaded\r\nDate: D\r\nTransfer-Encoding: "
+                   "chunked\r\nConnection: close\r\nX: y\r\n\r\n");
     out.clear();
-    append_head(out, {.status = Status::no_content, .framing = ResponseFraming::none, .say_keep_alive = true}, {});
+    append_head(
+        out,
+        {.status = Status::no_content, .framing = ResponseFraming::none, .say_keep_alive = true},
+        {});
     EXPECT_EQ(out, "HTTP/1.1 204 No Content\r\nConnection: keep-alive\r\n\r\n");
     out.clear();
     append_chunk_size(out, 255);

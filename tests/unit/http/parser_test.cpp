@@ -1,7 +1,6 @@
-#include "http/parser.hpp"
-
 #include <gtest/gtest.h>
 
+#include "http/parser.hpp"
 #include "support/http_model.hpp"
 
 namespace bloom::http {
@@ -18,7 +17,8 @@ Status refusal(std::string_view bytes, const Limits& limits = {}) {
 }
 
 TEST(HeadParser, GivesViewsIntoTheInputWhenItComesWhole) {
-    const std::string in = "POST /v1/x?a=b HTTP/1.1\r\nHost: h:80\r\nX-Y:  v w \r\nX-Y:\r\nContent-Length: 3\r\n\r\nabc";
+    const std::string in = "POST /v1/x?a=b HTTP/1.1\r\nHost: h:80\r\nX-Y:  v w "
+                           "\r\nX-Y:\r\nContent-Length: 3\r\n\r\nabc";
     const Limits limits;
     HeadParser parser(limits);
     const FeedResult fed = parser.feed(as_bytes(in));
@@ -64,13 +64,16 @@ TEST(HeadParser, KeepsAHeadThatStraddles) {
 TEST(HeadParser, ConnectionTokens) {
     const Limits limits;
     HeadParser parser(limits);
-    ASSERT_EQ(parse(parser, "GET / HTTP/1.1\r\nHost: a\r\nConnection: foo , Close\r\n\r\n"), Progress::complete);
+    ASSERT_EQ(parse(parser, "GET / HTTP/1.1\r\nHost: a\r\nConnection: foo , Close\r\n\r\n"),
+              Progress::complete);
     EXPECT_FALSE(parser.head().keep_alive);
     parser.reset();
-    ASSERT_EQ(parse(parser, "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n"), Progress::complete);
+    ASSERT_EQ(parse(parser, "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n"),
+              Progress::complete);
     EXPECT_TRUE(parser.head().keep_alive);
     parser.reset();
-    ASSERT_EQ(parse(parser, "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n\r\n"),
+    ASSERT_EQ(parse(parser, "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: "
+                            "keep-alive, Upgrade\r\n\r\n"),
               Progress::complete);
     EXPECT_TRUE(parser.head().upgrade);
     EXPECT_FALSE(parser.head().keep_alive);
@@ -81,7 +84,8 @@ TEST(HeadParser, ConnectionTokens) {
 TEST(HeadParser, AbsoluteTargets) {
     const Limits limits;
     HeadParser parser(limits);
-    ASSERT_EQ(parse(parser, "GET http://[::1]:80?x HTTP/1.1\r\nHost: a\r\n\r\n"), Progress::complete);
+    ASSERT_EQ(parse(parser, "GET http://[::1]:80?x HTTP/1.1\r\nHost: a\r\n\r\n"),
+              Progress::complete);
     EXPECT_EQ(parser.head().path, "/");
     EXPECT_EQ(parser.head().query, "x");
     EXPECT_EQ(parser.head().host, "[::1]:80");
@@ -95,9 +99,12 @@ TEST(HeadParser, Statuses) {
     EXPECT_EQ(refusal("CONNECT a:1 HTTP/1.1\r\n"), Status::not_implemented);
     EXPECT_EQ(refusal("ABCDEFGHIJKLMNOPQRSTUVW"), Status::not_implemented);
     EXPECT_EQ(refusal("GET / HTTP/2.0\r\nHost: a\r\n\r\n"), Status::http_version_not_supported);
-    EXPECT_EQ(refusal("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n"), Status::not_implemented);
-    EXPECT_EQ(refusal("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\n"), Status::payload_too_large);
-    EXPECT_EQ(refusal("GET / HTTP/1.1\r\nHost: a\r\nExpect: tea\r\n\r\n"), Status::expectation_failed);
+    EXPECT_EQ(refusal("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n"),
+              Status::not_implemented);
+    EXPECT_EQ(refusal("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\n"),
+              Status::payload_too_large);
+    EXPECT_EQ(refusal("GET / HTTP/1.1\r\nHost: a\r\nExpect: tea\r\n\r\n"),
+              Status::expectation_failed);
     EXPECT_EQ(refusal("\r\n\r\n\r\nGET"), Status::bad_request);
 }
 
@@ -112,13 +119,16 @@ TEST(HeadParser, LimitsBiteExactly) {
     parser.reset();
     EXPECT_EQ(parse(parser, "GET /23456789 HTTP/1.1\r\nHost: a\r\n\r\n"), Progress::complete);
     parser.reset();
-    EXPECT_EQ(parse(parser, "GET / HTTP/1.1\r\nHost: a\r\nA: b\r\nB: c\r\n\r\n"), Progress::rejected);
+    EXPECT_EQ(parse(parser, "GET / HTTP/1.1\r\nHost: a\r\nA: b\r\nB: c\r\n\r\n"),
+              Progress::rejected);
     EXPECT_EQ(parser.rejection().status, Status::header_fields_too_large);
     const std::string fill = "GET / HTTP/1.1\r\nHost: ";
     parser.reset();
-    EXPECT_EQ(parse(parser, fill + std::string(64 - fill.size() - 4, 'a') + "\r\n\r\n"), Progress::complete);
+    EXPECT_EQ(parse(parser, fill + std::string(64 - fill.size() - 4, 'a') + "\r\n\r\n"),
+              Progress::complete);
     parser.reset();
-    EXPECT_EQ(parse(parser, fill + std::string(65 - fill.size() - 4, 'a') + "\r\n\r\n"), Progress::rejected);
+    EXPECT_EQ(parse(parser, fill + std::string(65 - fill.size() - 4, 'a') + "\r\n\r\n"),
+              Progress::rejected);
     EXPECT_EQ(parser.rejection().status, Status::header_fields_too_large);
 }
 
@@ -126,7 +136,8 @@ TEST(Authority, Forms) {
     for (const char* good : {"a", "a.b:80", "[::1]", "[::ffff:1.2.3.4]:1", "a:", "1.2.3.4:65535"}) {
         EXPECT_TRUE(is_valid_authority(good)) << good;
     }
-    for (const char* bad : {"", ":80", "a b", "a/b", "u@h", "a:b", "a:123456", "[::1", "[]", "a[b]", "[fe80::1%25eth0]", "[::1]x", "a\x80"}) {
+    for (const char* bad : {"", ":80", "a b", "a/b", "u@h", "a:b", "a:123456", "[::1", "[]", "a[b]",
+                            "[fe80::1%25eth0]", "[::1]x", "a\x80"}) {
         EXPECT_FALSE(is_valid_authority(bad)) << bad;
     }
 }
@@ -150,7 +161,8 @@ BodyRun run_body(BodyDecoder& decoder, std::string_view bytes) {
     return run;
 }
 
-BodyRun run_chunked(std::string_view bytes, std::uint64_t bytes_max = 1000, const Limits& limits = {}) {
+BodyRun run_chunked(std::string_view bytes, std::uint64_t bytes_max = 1000,
+                    const Limits& limits = {}) {
     BodyDecoder decoder;
     decoder.start(BodyKind::chunked, 0, bytes_max, limits);
     return run_body(decoder, bytes);
@@ -170,16 +182,20 @@ TEST(BodyDecoder, Length) {
 }
 
 TEST(BodyDecoder, Chunked) {
-    const BodyRun run = run_chunked("5\r\nhello\r\n1;a; b = c;d=\"x\\\"y\"\r\n!\r\n00\r\nT: v\r\n\r\nGET");
+    const BodyRun run =
+        run_chunked("5\r\nhello\r\n1;a; b = c;d=\"x\\\"y\"\r\n!\r\n00\r\nT: v\r\n\r\nGET");
     EXPECT_EQ(run.progress, Progress::complete);
     EXPECT_EQ(run.data, "hello!");
-    EXPECT_EQ(run.consumed, run_chunked("5\r\nhello\r\n1;a; b = c;d=\"x\\\"y\"\r\n!\r\n00\r\nT: v\r\n\r\n").consumed);
+    EXPECT_EQ(
+        run.consumed,
+        run_chunked("5\r\nhello\r\n1;a; b = c;d=\"x\\\"y\"\r\n!\r\n00\r\nT: v\r\n\r\n").consumed);
 }
 
 TEST(BodyDecoder, RefusesBrokenChunks) {
-    for (const char* bad : {"x\r\n", "\r\n", "1 \r\n", "1\n", "1\r\nab", "1\r\na\n", "00000000000000001", "1;\r\n",
-                            "1;a=\r\n", "1;a=b\"\r\n", "1;a=\"b\r\n", "0\r\n T: v\r\n", "0\r\nT : v\r\n", "0\r\nT: \x01",
-                            "0\r\n\n", "0\r\n\rX"}) {
+    for (const char* bad :
+         {"x\r\n", "\r\n", "1 \r\n", "1\n", "1\r\nab", "1\r\na\n", "00000000000000001", "1;\r\n",
+          "1;a=\r\n", "1;a=b\"\r\n", "1;a=\"b\r\n", "0\r\n T: v\r\n", "0\r\nT : v\r\n",
+          "0\r\nT: \x01", "0\r\n\n", "0\r\n\rX"}) {
         EXPECT_EQ(run_chunked(bad).status, 400) << bad;
     }
 }

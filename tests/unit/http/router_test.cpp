@@ -1,6 +1,6 @@
-#include <bloom/http/router.hpp>
-
 #include <gtest/gtest.h>
+
+#include <bloom/http/router.hpp>
 
 namespace bloom::http {
 namespace {
@@ -12,8 +12,9 @@ rt::Task<Result<>> nothing(Exchange&) {
 class RouterTest : public testing::Test {
 protected:
     void SetUp() override {
-        for (const char* p : {"/", "/health", "/v1/models", "/v1/models/{id...}", "/v1/models/catalog",
-                              "/v1/keys/{id}", "/v1/keys/{id}/usage", "/v1/{what}/usage"}) {
+        for (const char* p :
+             {"/", "/health", "/v1/models", "/v1/models/{id...}", "/v1/models/catalog",
+              "/v1/keys/{id}", "/v1/keys/{id}/usage", "/v1/{what}/usage"}) {
             router.add(Method::get, p, nothing);
         }
         router.add(Method::del, "/v1/keys/{id}", nothing);
@@ -40,8 +41,9 @@ TEST_F(RouterTest, LiteralBeatsParamBeatsRest) {
 }
 
 TEST_F(RouterTest, Misses) {
-    for (const char* path : {"/Health", "//health", "/v1", "/v1//models", "/v1/keys", "/v1/keys/7/x", "/health/x",
-                             "*", "", "/v1/models;a=b", "/./v1/models"}) {
+    for (const char* path :
+         {"/Health", "//health", "/v1", "/v1//models", "/v1/keys", "/v1/keys/7/x", "/health/x", "*",
+          "", "/v1/models;a=b", "/./v1/models"}) {
         EXPECT_EQ(router.match(Method::get, path).outcome, Router::Outcome::not_found) << path;
     }
 }

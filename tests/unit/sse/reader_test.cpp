@@ -1,13 +1,14 @@
-#include <bloom/sse/reader.hpp>
-
 #include <gtest/gtest.h>
+
+#include <bloom/sse/reader.hpp>
 
 namespace bloom::sse {
 namespace {
 
 std::string dump(Reader& reader) {
     std::string out;
-    for (Event e; reader.next(e);) out += "[" + e.type + "|" + e.data + "|" + e.id + "]";
+    for (Event e; reader.next(e);)
+        out += "[" + e.type + "|" + e.data + "|" + e.id + "]";
     return out;
 }
 
