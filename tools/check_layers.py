@@ -35,8 +35,9 @@ ALLOWED["scheduler"] = NET | {"store", "auth", "registry"}
 ALLOWED["provider"] = ALLOWED["scheduler"] | {"kernels", "compute", "engine"}
 ALLOWED["api"] = ALLOWED["scheduler"] | {"scheduler", "provider"}
 EVERYTHING = set(ALLOWED)
+ALLOWED["node"] = EVERYTHING
 ALLOWED["cli"] = EVERYTHING | {"node"}
-ALLOWED["node"] = EVERYTHING | {"cli"}
+ALLOWED["main"] = EVERYTHING | {"node", "cli"}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^">]+)[">]')
 
@@ -47,6 +48,8 @@ def module_of(path: pathlib.PurePath) -> str | None:
         return "kernels"
     if parts[:2] == ("include", "bloom"):
         return parts[2]
+    if parts == ("src", "node", "main.cpp"):
+        return "main"
     if parts[0] == "src":
         return parts[1]
     return None

@@ -11,7 +11,6 @@ namespace bloom::api {
 namespace {
 
 constexpr std::string_view kKeepAlive = ": keep-alive\n\n";
-constexpr std::string_view kEventStream = "text/event-stream; charset=utf-8";
 
 std::uint64_t ns(std::chrono::milliseconds time) {
     return static_cast<std::uint64_t>(std::chrono::nanoseconds(time).count());
@@ -169,19 +168,23 @@ rt::Task<std::optional<Outcome>> Delivery::on_batch(Attempt& at, gen::EventBatch
     answered.tail = std::move(at.tail);
     at.encoder->finish(answered.tail);
     answered.tail += at.encoder->end_of_stream();
-    if (!at.committed) add_provider_headers(at);
-    if (at.spec.stream && !at.committed) ex_.begin(http::Status::ok, kEventStream);
+    const Result<> begun = co_await commit(at);
+    if (!begun) co_return client_gone(at, at.used);
     co_return answered;
+}
+
+rt::Task<Result<>> Delivery::commit(Attempt& at) {
+    if (at.committed) co_return Result<>{};
+    at.committed = true;
+    add_provider_headers(at);
+    if (!at.spec.stream) co_return Result<>{};
+    co_return co_await sse_.begin(http::Status::ok);
 }
 
 rt::Task<Result<>> Delivery::send(Attempt& at, std::string_view bytes) {
     if (!at.spec.stream) co_return Result<>{}; // a whole answer keeps its silence
-    if (!at.committed) {
-        at.committed = true;
-        add_provider_headers(at);
-        ex_.begin(http::Status::ok, kEventStream);
-    }
-    co_return co_await ex_.write(bytes);
+    BLOOM_CO_OK(co_await commit(at));
+    co_return co_await sse_.send(bytes);
 }
 
 Outcome Delivery::client_gone(const Attempt& at, gen::Usage used) const {
@@ -205,10 +208,6 @@ void Delivery::add_provider_headers(const Attempt& at) {
     headers.set("x-darkbloom-attempts", fmt::format("{}", at.number));
     headers.set("openai-processing-ms",
                 fmt::format("{}", (rt::Shard::current().now_ns() - ex_.begin_ns()) / 1'000'000));
-    if (at.spec.stream) {
-        headers.set("Cache-Control", "no-cache");
-        headers.set("X-Accel-Buffering", "no");
-    }
 }
 
 } // namespace bloom::api

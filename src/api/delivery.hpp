@@ -8,6 +8,7 @@
 #include <bloom/dialect/encoder.hpp>
 #include <bloom/gen/generation.hpp>
 #include <bloom/http/exchange.hpp>
+#include <bloom/sse/writer.hpp>
 
 #include "api/common.hpp"
 
@@ -26,7 +27,7 @@ struct Outcome {
     bool had_content = false;
     ApiError error;
     bool retryable = false; ///< refused: another machine may do better
-    std::string tail; ///< streaming: the terminal bytes; else the whole body
+    std::string tail;       ///< streaming: the terminal bytes; else the whole body
 };
 
 /// Carries one request to providers and their events to the client: attempts, commit, keep-alives,
@@ -35,7 +36,7 @@ struct Outcome {
 class Delivery {
 public:
     Delivery(Services& services, http::Exchange& ex, gen::Generation request)
-        : services_(services), ex_(ex), request_(std::move(request)) {}
+        : services_(services), ex_(ex), sse_(ex), request_(std::move(request)) {}
 
     /// Runs up to limits.n_attempts attempts. Never leaves a stream behind.
     rt::Task<Outcome> run();
@@ -47,12 +48,15 @@ private:
     rt::Task<Outcome> pump(Attempt& at);
     rt::Task<std::optional<Outcome>> on_wait_over(Attempt& at, const Error& error);
     rt::Task<std::optional<Outcome>> on_batch(Attempt& at, gen::EventBatch batch);
+    /// Puts the head of the stream in front of its first bytes; whole answers have none.
+    rt::Task<Result<>> commit(Attempt& at);
     rt::Task<Result<>> send(Attempt& at, std::string_view bytes);
     Outcome client_gone(const Attempt& at, gen::Usage used) const;
     void add_provider_headers(const Attempt& at);
 
     Services& services_;
     http::Exchange& ex_;
+    sse::Writer sse_;
     gen::Generation request_;
 };
 

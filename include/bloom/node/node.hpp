@@ -1,0 +1,51 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <bloom/base/result.hpp>
+#include <bloom/net/address.hpp>
+
+namespace bloom::node {
+
+struct ModelSpec {
+    std::string source; ///< path, or id of a built-in or catalog model
+    std::string alias;  ///< empty: its own name
+};
+
+/// Everything that a combined node is made of, as plain values.
+struct NodeOptions {
+    net::Address listen;
+    std::string data_dir;
+    std::string owner_key;         ///< from the environment; empty: generated on the first start
+    std::vector<ModelSpec> models; ///< empty: the built-in one
+    std::vector<std::string> cors_origins;
+    std::string tls_certificate;
+    std::string tls_key;
+    std::size_t n_io_threads = 1;
+    std::chrono::seconds drain_timeout{60};
+    std::chrono::seconds write_stall_timeout{60};
+
+    // engine
+    int n_threads = 0; ///< 0: one per core
+    std::int32_t ctx = 0;
+    std::int32_t n_layers = 0;
+    std::int32_t max_sequences = 64;
+    std::int32_t max_queued = 1024;
+    std::int64_t kv_cache_bytes = 0; ///< 0: chosen from free memory
+    bool precise = false;
+};
+
+/// Builds the node, serves until it is told to stop, and takes it down in order. Prints the ready
+/// line on stdout. Blocks; call from main after rt::prepare_signals(). Errors: invalid_argument,
+/// io_error (exit codes 2 and 1), machine_lacks (3).
+Result<> run_node(const NodeOptions& options);
+
+/// Version of this build.
+std::string_view version() noexcept;
+
+} // namespace bloom::node

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include <bloom/registry/provider_link.hpp>
+#include <bloom/rt/shard_set.hpp>
+
+namespace bloom::provider {
+
+struct LocalOptions {
+    int n_threads = 0; ///< of the compute team; 0: one per core this process may use
+    std::int32_t ctx = 0;
+    std::int32_t n_layers = 0;
+    std::int32_t max_sequences = 64;
+    std::int32_t max_queued = 1024;
+    std::int64_t kv_cache_bytes = 0; ///< 0: chosen from free memory
+    bool precise = false;
+};
+
+/// The engine of this process as a provider. The engine runs as a step job on its own thread (in
+/// simulation: in turns on the one thread there is); requests reach it through a mailbox, events
+/// come back as one post per waiting shard and step. Thread: as ProviderLink. Lifetime: stop() must
+/// have been awaited before it goes.
+class LocalProvider : public registry::ProviderLink {
+public:
+    /// Errors: machine_lacks when no kernel table can run (DARKBLOOM_KERNEL_ISA names one),
+    /// unavailable when no thread could be made.
+    static Result<std::shared_ptr<LocalProvider>>
+    start(rt::ShardSet& shards, registry::ProviderIdentity identity, const LocalOptions& options);
+
+    /// Ends the engine after its current step. Every stream must have ended.
+    virtual rt::Task<void> stop() = 0;
+};
+
+} // namespace bloom::provider

@@ -1,0 +1,75 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include <bloom/engine/engine.hpp>
+#include <bloom/registry/provider_link.hpp>
+#include <bloom/rt/channel.hpp>
+#include <bloom/rt/mailbox.hpp>
+#include <bloom/rt/shard.hpp>
+
+/// The two ends of the in-process transport: commands go to the engine's thread, deliveries come
+/// home.
+namespace bloom::provider {
+
+class LocalStream;
+
+/// The streams of one shard by request. Thread: that shard's.
+struct Home {
+    std::unordered_map<std::uint64_t, LocalStream*> streams;
+};
+
+/// The events of one engine step for one shard. Made on the engine's thread, posted once, emptied
+/// on the shard, returned for the next step.
+struct Delivery final : rt::PostItem {
+    explicit Delivery(rt::Mailbox& back) : PostItem(&arrive), returned(back) {}
+
+    static void arrive(rt::PostItem& item) noexcept;
+
+    rt::Mailbox& returned;
+    Home* home = nullptr;
+    std::vector<std::pair<std::uint64_t, gen::EventBatch>> items;
+};
+
+/// What the shard side needs of the provider.
+class EngineGate {
+public:
+    /// Runs `f` on the engine's thread before its next step. Thread: any.
+    virtual void on_engine(std::move_only_function<void()> f) = 0;
+    virtual void engine_cancel(std::uint64_t request) = 0;
+    virtual void engine_credit(std::uint64_t request, std::size_t bytes) = 0;
+
+protected:
+    ~EngineGate() = default;
+};
+
+/// One request as its shard sees it. Thread: the shard's.
+class LocalStream final : public registry::EventStream {
+public:
+    LocalStream(EngineGate& gate, Home& home, std::uint64_t request);
+    LocalStream(const LocalStream&) = delete;
+    LocalStream& operator=(const LocalStream&) = delete;
+    ~LocalStream() override;
+
+    rt::Task<Result<std::optional<gen::EventBatch>>> next(rt::StopToken stop) override;
+    void grant(std::size_t bytes) override;
+    rt::Task<gen::Usage> cancel() override;
+
+    /// Events came home; several steps join in one batch while the reader is busy.
+    void deliver(gen::EventBatch&& batch);
+
+private:
+    EngineGate& gate_;
+    Home& home_;
+    std::uint64_t request_;
+    gen::EventBatch pending_;
+    rt::Channel<char> wake_{1};
+    gen::Usage usage_;
+    bool ended_ = false;
+};
+
+} // namespace bloom::provider
