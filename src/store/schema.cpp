@@ -9,7 +9,8 @@ namespace {
 
 /// Step i brings version i to i + 1. Steps are never edited once released, only added.
 constexpr std::array kSteps{
-    // 1: accounts and the keys that open them. Only a hash of a key is ever stored.
+    // 1: accounts and the keys that open them (only a hash of a key is ever stored), and what the
+    // node remembers of itself.
     R"(
 CREATE TABLE account (
     id          TEXT PRIMARY KEY,
@@ -25,6 +26,10 @@ CREATE TABLE api_key (
     hint        TEXT NOT NULL,
     created_at  INTEGER NOT NULL,
     revoked_at  INTEGER
+) STRICT;
+CREATE TABLE node_fact (
+    name        TEXT PRIMARY KEY,
+    value       TEXT NOT NULL
 ) STRICT;
 )",
 };

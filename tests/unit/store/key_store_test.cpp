@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <bloom/store/key_store.hpp>
+#include <bloom/store/node_facts.hpp>
 
 namespace bloom::store {
 namespace {
@@ -35,6 +36,13 @@ TEST(KeyStore, AccountAndKeyGoTogetherOrNotAtAll) {
         keys.insert_account_with_key({"b", "b", "user", 1}, {"k2", "b", "h", "", "", 1, {}});
     EXPECT_EQ(again.error().code(), Code::already_exists);
     EXPECT_EQ(keys.accounts()->size(), 1U);
+}
+
+TEST(NodeFacts, TheFirstValueStays) {
+    Database db = fresh();
+    EXPECT_EQ(remember(db, "id", "a").value(), "a");
+    EXPECT_EQ(remember(db, "id", "b").value(), "a");
+    EXPECT_EQ(remember(db, "other", "c").value(), "c");
 }
 
 TEST(Schema, MigratesOnceAndRefusesNewer) {
