@@ -1,0 +1,34 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include <bloom/base/bytes.hpp>
+#include <bloom/base/result.hpp>
+#include <bloom/engine/model_file.hpp>
+
+namespace bloom::provider {
+
+/// Id of the model that is compiled into the binary.
+inline constexpr std::string_view kBuiltInModel = "darkbloom/nano";
+
+/// GGUF image of the built-in model, in the binary's read-only data.
+ByteSpan built_in_model() noexcept;
+
+/// `PATH`, `ID`, `PATH=ALIAS` or `ID=ALIAS` as `--model` takes it.
+struct ModelSource {
+    std::string source;
+    std::string alias; ///< empty: derived from the model
+
+    static ModelSource parse(std::string_view text);
+};
+
+/// Opens what a source names: the built-in model by its id, anything else as a path.
+/// Errors: not_found saying what would be accepted; those of engine::ModelFile::open.
+Result<engine::ModelFile> open_model(std::string_view source);
+
+/// The id under which a source is served when no alias is given: the built-in id, or the file's or
+/// folder's name without the extension.
+std::string default_model_id(std::string_view source);
+
+} // namespace bloom::provider

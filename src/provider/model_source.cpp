@@ -1,0 +1,63 @@
+#include <bloom/provider/model_source.hpp>
+
+#include <filesystem>
+
+#include <fmt/format.h>
+
+#include <bloom/base/text.hpp>
+
+// The model file as it is, in read-only data: nothing is copied or unpacked at start.
+__asm__(".section .rodata\n"
+        ".balign 64\n"
+        ".globl bloom_built_in_model_begin\n"
+        "bloom_built_in_model_begin:\n"
+        ".incbin \"" BLOOM_BUILT_IN_MODEL "\"\n"
+        ".globl bloom_built_in_model_end\n"
+        "bloom_built_in_model_end:\n"
+        ".byte 0\n"
+        ".previous\n");
+
+extern "C" {
+extern const unsigned char bloom_built_in_model_begin[];
+extern const unsigned char bloom_built_in_model_end[];
+}
+
+namespace bloom::provider {
+
+ByteSpan built_in_model() noexcept {
+    return {bloom_built_in_model_begin, bloom_built_in_model_end};
+}
+
+ModelSource ModelSource::parse(std::string_view text) {
+    // The last '=' splits, unless what follows is a path: folders may have '=' in their names.
+    const std::size_t at = text.rfind('=');
+    if (at == std::string_view::npos || at == 0 || at + 1 == text.size() ||
+        text.find('/', at) != std::string_view::npos) {
+        return {std::string(text), {}};
+    }
+    return {std::string(text.substr(0, at)), std::string(text.substr(at + 1))};
+}
+
+Result<engine::ModelFile> open_model(std::string_view source) {
+    if (source == kBuiltInModel) {
+        return engine::ModelFile::from_memory(built_in_model(), std::string(kBuiltInModel));
+    }
+    const std::filesystem::path path(source);
+    std::error_code failure;
+    if (!std::filesystem::exists(path, failure)) {
+        return Error{Code::not_found,
+                     fmt::format("model {}: no such file or folder; give a .gguf file, a folder with config.json and "
+                                 "safetensors, or {}",
+                                 quoted(source, 4096), kBuiltInModel)};
+    }
+    return engine::ModelFile::open(path);
+}
+
+std::string default_model_id(std::string_view source) {
+    if (source == kBuiltInModel) return std::string(source);
+    std::filesystem::path path(source);
+    if (path.filename().empty()) path = path.parent_path();
+    return path.extension() == ".gguf" ? path.stem().string() : path.filename().string();
+}
+
+} // namespace bloom::provider
