@@ -1,10 +1,9 @@
-#include <bloom/provider/model_source.hpp>
-
 #include <filesystem>
 
 #include <fmt/format.h>
 
 #include <bloom/base/text.hpp>
+#include <bloom/provider/model_source.hpp>
 
 // The model file as it is, in read-only data: nothing is copied or unpacked at start.
 __asm__(".section .rodata\n"
@@ -45,10 +44,10 @@ Result<engine::ModelFile> open_model(std::string_view source) {
     const std::filesystem::path path(source);
     std::error_code failure;
     if (!std::filesystem::exists(path, failure)) {
-        return Error{Code::not_found,
-                     fmt::format("model {}: no such file or folder; give a .gguf file, a folder with config.json and "
-                                 "safetensors, or {}",
-                                 quoted(source, 4096), kBuiltInModel)};
+        return Error{Code::not_found, fmt::format("model {}: no such file or folder; give a .gguf "
+                                                  "file, a folder with config.json and "
+                                                  "safetensors, or {}",
+                                                  quoted(source, 4096), kBuiltInModel)};
     }
     return engine::ModelFile::open(path);
 }

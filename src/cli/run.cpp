@@ -1,0 +1,29 @@
+#include <bloom/cli/verbs.hpp>
+
+namespace bloom::cli {
+
+int run(const Arguments& arguments) {
+    switch (arguments.verb) {
+    case Verb::none:
+        return arguments.exit_code;
+    case Verb::serve:
+        return run_serve(arguments);
+    case Verb::chat:
+        return run_chat(arguments);
+    case Verb::models:
+        return run_models(arguments);
+    case Verb::inspect:
+        return run_inspect(arguments);
+    case Verb::doctor:
+        return run_doctor(arguments);
+    case Verb::bench_model:
+        return run_bench_model(arguments);
+    case Verb::keys_create:
+    case Verb::keys_list:
+    case Verb::keys_revoke:
+        return run_keys(arguments);
+    }
+    return 2;
+}
+
+} // namespace bloom::cli

@@ -1,0 +1,101 @@
+#include <cstdlib>
+
+#include <fmt/format.h>
+
+#include <bloom/base/log.hpp>
+#include <bloom/base/text.hpp>
+#include <bloom/cli/verbs.hpp>
+#include <bloom/node/node.hpp>
+#include <bloom/provider/model_source.hpp>
+#include <bloom/rt/signals.hpp>
+
+#include "cli/common.hpp"
+
+namespace bloom::cli {
+namespace {
+
+constexpr std::int64_t kMiB = std::int64_t{1} << 20;
+
+Result<> set_up_log(const Settings& settings) {
+    log::Level level{};
+    if (!log::parse_level(settings.text("log.level"), level)) {
+        return Error{Code::invalid_argument,
+                     fmt::format("log.level: {} is none of trace, debug, info, warn, error, off",
+                                 quoted(settings.text("log.level")))};
+    }
+    const std::string& format = settings.text("log.format");
+    if (format != "text" && format != "json") {
+        return Error{Code::invalid_argument,
+                     fmt::format("log.format: {} is neither text nor json", quoted(format))};
+    }
+    log::init(level, format == "json");
+    return {};
+}
+
+Result<> check_choices(const Settings& settings) {
+    if (const std::string& role = settings.text("serve.role"); role != "combined") {
+        return Error{Code::invalid_argument,
+                     fmt::format("serve.role: {} is not a role of this build; it has: combined",
+                                 quoted(role))};
+    }
+    if (const std::string& device = settings.text("engine.device");
+        device != "auto" && device != "cpu") {
+        return Error{
+            Code::invalid_argument,
+            fmt::format("engine.device: {} is not a device of this build; it has: auto, cpu",
+                        quoted(device))};
+    }
+    if (settings.text("serve.tls_certificate").empty() != settings.text("serve.tls_key").empty()) {
+        return Error{Code::invalid_argument,
+                     "serve.tls_certificate and serve.tls_key go together; one is missing"};
+    }
+    return {};
+}
+
+Result<node::NodeOptions> node_options(const Settings& settings) {
+    BLOOM_OK(check_choices(settings));
+    node::NodeOptions options;
+    auto listen = net::Address::parse(settings.text("serve.listen"));
+    if (!listen) return std::unexpected(std::move(listen).error().with_context("serve.listen"));
+    options.listen = *listen;
+    options.data_dir = data_dir_of(settings);
+    if (const char* key = std::getenv("DARKBLOOM_OWNER_KEY")) options.owner_key = key;
+    for (const std::string& text : settings.list("engine.model")) {
+        provider::ModelSource model = provider::ModelSource::parse(text);
+        options.models.push_back({std::move(model.source), std::move(model.alias)});
+    }
+    options.cors_origins = settings.list("serve.cors_origins");
+    options.tls_certificate = settings.text("serve.tls_certificate");
+    options.tls_key = settings.text("serve.tls_key");
+    options.n_io_threads = static_cast<std::size_t>(settings.integer("serve.io_threads"));
+    options.drain_timeout = std::chrono::seconds(settings.integer("serve.drain_timeout_s"));
+    options.write_stall_timeout =
+        std::chrono::seconds(settings.integer("serve.write_stall_timeout_s"));
+    options.n_threads = static_cast<int>(settings.integer("engine.threads"));
+    options.ctx = static_cast<std::int32_t>(settings.integer("engine.ctx"));
+    options.n_layers = static_cast<std::int32_t>(settings.integer("engine.layers"));
+    options.max_sequences = static_cast<std::int32_t>(settings.integer("engine.max_sequences"));
+    options.max_queued = static_cast<std::int32_t>(settings.integer("engine.max_queued"));
+    options.kv_cache_bytes = settings.integer("engine.kv_cache_mib") * kMiB;
+    options.precise = settings.flag("engine.precise");
+    return options;
+}
+
+} // namespace
+
+int run_serve(const Arguments& arguments) {
+    const Result<Settings> settings = Settings::load(arguments.config_file, arguments.flags);
+    if (!settings) return report(settings.error());
+    if (arguments.print_config) {
+        print(settings->print());
+        return 0;
+    }
+    if (const Result<> logging = set_up_log(*settings); !logging) return report(logging.error());
+    const Result<node::NodeOptions> options = node_options(*settings);
+    if (!options) return report(options.error());
+    if (const Result<> prepared = rt::prepare_signals(); !prepared) return report(prepared.error());
+    const Result<> served = node::run_node(*options);
+    return served ? 0 : report(served.error());
+}
+
+} // namespace bloom::cli
