@@ -2,6 +2,7 @@
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
 #include <optional>
 
 #include <fmt/format.h>
@@ -70,6 +71,10 @@ private:
     rt::Task<void> abort_later(rt::StopToken stop);
 
     void on_each_shard(void (*f)(ShardState&));
+
+    std::string url_file() const { return options_.data_dir + "/" + std::string(kUrlFile); }
+
+    void announce(const std::string& url);
     void begin_drain(rt::Scope& tasks);
     void fail(Error error);
 
@@ -224,9 +229,7 @@ rt::Task<void> Node::first_shard(ShardState& state) {
         tasks_.emplace();
         tasks_->spawn(watch_signals(tasks_->token()));
         if (local_) tasks_->spawn(load_models());
-        std::printf("darkbloom ready on %s://%s\n", state.tls ? "https" : "http",
-                    state.server->local().to_string().c_str());
-        std::fflush(stdout);
+        announce((state.tls ? "https://" : "http://") + state.server->local().to_string());
         co_await state.server->serve(state.drain.token(), state.abort.token());
     }
     for (std::size_t i = 1; i < states_.size(); ++i) {
@@ -239,6 +242,14 @@ rt::Task<void> Node::first_shard(ShardState& state) {
         tasks_.reset();
     }
     if (local_) co_await local_->stop();
+    if (listening) std::remove(url_file().c_str());
+}
+
+void Node::announce(const std::string& url) {
+    std::printf("darkbloom ready on %s\n", url.c_str());
+    std::fflush(stdout);
+    // For commands on this machine; a stale one does no harm, they ask before they trust it.
+    std::ofstream(url_file()) << url << '\n';
 }
 
 rt::Task<void> Node::load_models() {

@@ -5,12 +5,16 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <bloom/base/result.hpp>
 #include <bloom/net/address.hpp>
 
 namespace bloom::node {
+
+/// File in the data directory that holds the node's URL while it runs; `chat` finds it there.
+inline constexpr std::string_view kUrlFile = "node.url";
 
 struct ModelSpec {
     std::string source; ///< path, or id of a built-in or catalog model

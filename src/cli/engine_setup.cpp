@@ -1,0 +1,26 @@
+#include "cli/engine_setup.hpp"
+
+#include <bloom/provider/kernel_choice.hpp>
+#include <bloom/provider/model_source.hpp>
+
+namespace bloom::cli {
+
+Result<LocalEngine> load_engine(const std::string& source, const LocalEngineOptions& options) {
+    LocalEngine local;
+    BLOOM_TRY(const kernels::KernelTable* table, provider::choose_kernels());
+    BLOOM_TRY(engine::ModelFile file, provider::open_model(source));
+    local.team = provider::make_team(options.n_threads);
+    engine::EngineOptions engine_options;
+    engine_options.team = local.team.get();
+    engine_options.table = table;
+    engine_options.precise = options.precise;
+    engine_options.n_layers = options.n_layers;
+    engine_options.ctx_len = options.ctx;
+    engine_options.max_seqs = options.max_seqs;
+    engine_options.kv_budget_bytes = options.kv_budget_bytes;
+    engine_options.cache_prefixes = options.cache_prefixes;
+    BLOOM_TRY(local.engine, engine::Engine::create(std::move(file), engine_options));
+    return local;
+}
+
+} // namespace bloom::cli
