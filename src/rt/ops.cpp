@@ -117,11 +117,6 @@ void SendVecAwaiter::completed_part(Op& op, const Completion& completion) noexce
 // --- RecvSource
 // -----------------------------------------------------------------------------------------------
 
-void RecvSource::unread(Chunk chunk) noexcept {
-    BLOOM_CHECK(unread_.empty());
-    unread_ = std::move(chunk);
-}
-
 void RecvSource::notify_gone(StopSource* source, bool on_end) noexcept {
     gone_ = source;
     gone_on_end_ = on_end;
@@ -159,7 +154,6 @@ void RecvSource::completed(Op& op, const Completion& completion) noexcept {
 }
 
 Result<Chunk> RecvSource::take() {
-    if (!unread_.empty()) return std::move(unread_);
     if (!queue_.empty()) {
         Chunk chunk = queue_.pop();
         // Armed again early, so that the peer's leaving is noticed while nobody receives.

@@ -42,7 +42,7 @@ public:
     /// Takes over a connected socket of the current shard's driver.
     explicit Stream(rt::Handle socket);
     Stream(Stream&&) noexcept = default;
-    Stream& operator=(Stream&&) noexcept = default;
+    Stream& operator=(Stream&& other) noexcept;
     ~Stream();
 
     explicit operator bool() const noexcept { return core_ != nullptr; }

@@ -270,6 +270,9 @@ public:
         ReadyItem item_;
     };
 
+    /// Whether it is in flight: then it cannot go without stop().
+    bool armed() const noexcept { return in_flight; }
+
     /// Ends it for good: cancels and waits for the final completion. Nobody may be waiting for a
     /// result.
     StopAwaiter stop() noexcept {
@@ -381,9 +384,6 @@ public:
 
     Awaiter recv(StopToken stop = {}) noexcept { return {*this, stop}; }
 
-    /// Puts bytes that were taken back in front of the queue's order: the next recv() returns them.
-    void unread(Chunk chunk) noexcept;
-
     /// Asks `source` to stop (reason client_gone) when the peer resets, or ends its side if
     /// `on_end`, even while nobody reads. Null switches it off.
     void notify_gone(StopSource* source, bool on_end) noexcept;
@@ -395,10 +395,9 @@ private:
     static void completed(Op& op, const Completion& completion) noexcept;
     Result<Chunk> take();
 
-    bool has_result() const noexcept { return !unread_.empty() || !queue_.empty() || ended_; }
+    bool has_result() const noexcept { return !queue_.empty() || ended_; }
 
     ChunkQueue queue_;
-    Chunk unread_;
     StopSource* gone_ = nullptr;
     bool gone_on_end_ = false;
     bool ended_ = false;
