@@ -1,0 +1,87 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <bloom/base/result.hpp>
+
+namespace bloom::engine {
+
+/// Model families with a graph. The dense family differs only in the switches of ModelConfig.
+enum class Arch : std::uint8_t { llama, qwen2, qwen3 };
+
+std::string_view to_string(Arch arch) noexcept;
+
+/// How rotary frequencies inv_freq_j = theta^(-2j/head_dim) are changed for long contexts.
+enum class RopeScalingKind : std::uint8_t {
+    none,
+    linear,  ///< positions divided by `factor`
+    llama3,  ///< by wavelength: factor, low/high_freq_factor, original_ctx_len
+    factors, ///< inv_freq_j divided by entry j of the tensor Role::rope_factors [head_dim/2]
+    yarn,    ///< ramp between inv_freq and inv_freq/factor: beta_fast, beta_slow, original_ctx_len
+};
+
+std::string_view to_string(RopeScalingKind kind) noexcept;
+
+struct RopeScaling {
+    RopeScalingKind kind = RopeScalingKind::none;
+    double factor = 1.0;
+    double low_freq_factor = 1.0;      ///< llama3
+    double high_freq_factor = 4.0;     ///< llama3
+    std::int64_t original_ctx_len = 0; ///< llama3 and yarn: tokens the model was trained on
+    double beta_fast = 32.0;           ///< yarn
+    double beta_slow = 1.0;            ///< yarn
+    double attention_factor = 1.0; ///< yarn: q and k are both multiplied by it; 1 for the others
+};
+
+// Semantic limits (spec quantization §6 rule 10): checked before anything is allocated from them.
+inline constexpr std::int64_t kMaxLayers = 1024;
+inline constexpr std::int64_t kMaxModelWidth = 65'536;
+inline constexpr std::int64_t kMaxFfnWidth = 1 << 20;
+inline constexpr std::int64_t kMaxHeads = 1024;
+inline constexpr std::int64_t kMaxHeadDim = 1024;
+inline constexpr std::int64_t kMaxVocabRows = 4'194'304;
+inline constexpr std::int64_t kMaxCtxLen = 1 << 24;
+inline constexpr std::int64_t kMaxExperts = 4096;
+
+/// Everything a graph needs to know about a dense model, from either container. Plain values.
+struct ModelConfig {
+    Arch arch = Arch::llama;
+    std::int64_t n_layers = 0;
+    std::int64_t d_model = 0;
+    std::int64_t n_heads = 0;
+    std::int64_t n_kv_heads = 0; ///< divides n_heads
+    std::int64_t head_dim = 0;   ///< even; n_heads * head_dim need not be d_model
+    std::int64_t ffn_dim = 0;
+    /// Rows of the embedding and of the head: logits per position. Not fewer than the tokenizer's
+    /// tokens; the surplus rows are padding that must be masked before sampling.
+    std::int64_t vocab_rows = 0;
+    std::int64_t ctx_len = 0;
+    double norm_eps = 1e-5;
+    double rope_theta = 10'000.0;
+    RopeScaling rope_scaling;
+    bool qkv_bias = false;      ///< bq, bk, bv
+    bool attn_out_bias = false; ///< bo
+    bool mlp_bias = false;      ///< b_gate, b_up, b_down
+    bool qk_norm = false;       ///< q_norm, k_norm [head_dim], per head, before RoPE
+    bool tied_output = false;   ///< the head is the embedding; Role::output is absent
+    /// Attention window of each layer in tokens, 0 for full attention: layer l sees positions r
+    /// with p - window < r <= p. Empty when every layer is full; otherwise n_layers entries.
+    std::vector<std::int64_t> layer_windows;
+
+    std::int64_t q_dim() const noexcept { return n_heads * head_dim; }
+
+    std::int64_t kv_dim() const noexcept { return n_kv_heads * head_dim; }
+
+    std::int64_t window(std::int64_t layer) const noexcept {
+        return layer_windows.empty() ? 0 : layer_windows[static_cast<std::size_t>(layer)];
+    }
+};
+
+/// Whether every value is one that a graph can be built from.
+/// Errors: corrupt or unsupported; the message names the value and its limit.
+Result<> validate(const ModelConfig& config);
+
+} // namespace bloom::engine

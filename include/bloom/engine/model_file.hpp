@@ -1,0 +1,104 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <bloom/base/bytes.hpp>
+#include <bloom/base/result.hpp>
+#include <bloom/engine/model_config.hpp>
+#include <bloom/engine/tensor_info.hpp>
+#include <bloom/engine/weights.hpp>
+
+namespace bloom::text {
+struct VocabSpec;
+}
+
+namespace bloom::engine {
+
+enum class Container : std::uint8_t { gguf, safetensors };
+
+std::string_view to_string(Container container) noexcept;
+
+/// A Jinja chat template that came with the model.
+struct ChatTemplate {
+    std::string name; ///< "default", "tool_use" or what the file says
+    std::string source;
+};
+
+/// The files of a Hugging Face directory that describe its tokenizer, as they are; empty: absent.
+struct HfTokenizerFiles {
+    std::string tokenizer_json;
+    std::string tokenizer_config_json;
+    std::string special_tokens_map_json;
+    std::string generation_config_json;
+    std::string chat_template_jinja;
+    std::string config_json; ///< the last place to look for eos_token_id
+};
+
+/// One line of `inspect`: a metadata key with its value shortened for reading.
+struct MetadataEntry {
+    std::string key;
+    std::string type; ///< "u32", "string", "array of string"
+    std::string value;
+};
+
+/// A model on disk (or in memory), opened and checked: configuration, weights by role, tokenizer
+/// data. Nothing is read but headers until somebody reads through a WeightView. Lifetime: every
+/// view of it dies with it; moving keeps them valid. Thread: const members from any.
+class ModelFile {
+public:
+    /// A `.gguf` file (the first part of a split set) or a directory with config.json and
+    /// safetensors. Errors: not_found, corrupt, unsupported, too_large, io_error; the message names
+    /// file and reason.
+    static Result<ModelFile> open(const std::filesystem::path& path);
+    /// A GGUF image in memory that outlives the object.
+    static Result<ModelFile> from_memory(ByteSpan gguf, std::string name);
+
+    ModelFile(ModelFile&&) noexcept;
+    ModelFile& operator=(ModelFile&&) noexcept;
+    ~ModelFile();
+
+    Container container() const noexcept;
+    const ModelConfig& config() const noexcept;
+    const Weights& weights() const noexcept;
+
+    /// general.name or the directory's name; for people, not for lookups.
+    const std::string& name() const noexcept;
+    /// Bytes of all files together.
+    std::uint64_t file_bytes() const noexcept;
+    /// Elements of all weights that the graph uses.
+    std::int64_t n_parameters() const noexcept;
+
+    /// The vocabulary from GGUF metadata. Errors: unsupported for a directory (see hf_tokenizer),
+    /// corrupt, not_found when the file has no tokenizer.
+    Result<text::VocabSpec> vocab_spec() const;
+    /// The tokenizer files of a directory; nullptr for GGUF.
+    const HfTokenizerFiles* hf_tokenizer() const noexcept;
+
+    /// Templates that came with the model, "default" first; empty when there is none. In a
+    /// directory chat_template.jinja stands before the entry of tokenizer_config.json (spec
+    /// chat-templates §1.1).
+    std::span<const ChatTemplate> chat_templates() const noexcept;
+
+    /// Every tensor as it stands in the file, used or not, in file order.
+    std::span<const TensorInfo> tensors() const noexcept;
+    /// Metadata for people: values longer than a line are cut.
+    std::vector<MetadataEntry> metadata() const;
+
+    /// Before a layer is packed: reads ahead and checks that no file has changed its size since it
+    /// was opened. `layer` -1: the weights outside of layers. Errors: corrupt.
+    Result<> begin_layer(std::int64_t layer) const;
+    /// After it has been packed: its pages may leave memory.
+    void end_layer(std::int64_t layer) const noexcept;
+
+private:
+    struct Impl;
+    explicit ModelFile(std::unique_ptr<Impl> impl) noexcept;
+    std::unique_ptr<Impl> impl_;
+};
+
+} // namespace bloom::engine

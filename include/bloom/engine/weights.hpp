@@ -1,0 +1,153 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernels/kernel_table.hpp"
+#include <bloom/base/result.hpp>
+#include <bloom/engine/model_config.hpp>
+#include <bloom/engine/tensor_info.hpp>
+
+namespace bloom::engine {
+
+/// What a tensor does in the graph, whatever its file calls it. D = d_model, Q = n_heads *
+/// head_dim, K = n_kv_heads * head_dim, F = ffn_dim, V = vocab_rows.
+enum class Role : std::uint8_t {
+    tok_embd,     ///< [V, D]
+    output_norm,  ///< [D]
+    output,       ///< [V, D]; absent when tied
+    rope_factors, ///< [head_dim / 2], divisors of the frequencies; RopeScalingKind::factors only
+    attn_norm,    ///< [D]
+    wq,           ///< [Q, D]
+    wk,           ///< [K, D]
+    wv,           ///< [K, D]
+    wo,           ///< [D, Q]
+    bq,           ///< [Q]
+    bk,           ///< [K]
+    bv,           ///< [K]
+    bo,           ///< [D]
+    q_norm,       ///< [head_dim]
+    k_norm,       ///< [head_dim]
+    ffn_norm,     ///< [D]
+    w_gate,       ///< [F, D]
+    w_up,         ///< [F, D]
+    w_down,       ///< [D, F]
+    b_gate,       ///< [F]
+    b_up,         ///< [F]
+    b_down,       ///< [D]
+};
+
+inline constexpr int kRoleCount = static_cast<int>(Role::b_down) + 1;
+
+std::string_view to_string(Role role) noexcept;
+/// True for the roles that exist once per layer.
+bool is_layer_role(Role role) noexcept;
+/// True for those whose tensor has one axis (norms, biases, factors).
+bool is_vector_role(Role role) noexcept;
+
+/// The order in which rows of a file become rows of the model. GGUF files of architecture `llama`
+/// keep q and k rows so that rotary pairs are neighbours, new[2j] = old[j], new[2j+1] = old[j +
+/// d/2] inside every head; the model wants them half-split, as everywhere else. Rows move whole, so
+/// quantised blocks stay valid.
+struct RowOrder {
+    std::int64_t head_dim = 0; ///< 0: the file's order is the model's
+
+    bool is_identity() const noexcept { return head_dim == 0; }
+
+    /// Row of the file that holds row `row` of the model.
+    std::int64_t source_row(std::int64_t row) const noexcept {
+        if (head_dim == 0) return row;
+        const std::int64_t in_head = row % head_dim;
+        const std::int64_t half = head_dim / 2;
+        const std::int64_t first = row - in_head;
+        return in_head < half ? first + 2 * in_head : first + 2 * (in_head - half) + 1;
+    }
+};
+
+/// A piece of a model file.
+struct FileRange {
+    std::uint32_t file = 0;
+    std::uint64_t offset = 0;
+    std::uint64_t bytes = 0;
+};
+
+/// One weight in its file. Shape and sizes have been checked against the configuration.
+/// Vectors: matrix.rows == 1, matrix.k == length, a plain format.
+/// Lifetime: points into the mapping; valid as long as the ModelFile.
+struct WeightView {
+    Role role = Role::tok_embd;
+    std::int64_t layer = -1; ///< -1: once per model
+    std::string name;        ///< in the file, without the quantisation's suffixes
+    kernels::SourceMatrix matrix{};
+    RowOrder order;                    ///< of matrix rows, or of the elements of a vector
+    std::array<FileRange, 3> ranges{}; ///< codes, then scales and biases where they are apart
+    int n_ranges = 0;
+
+    /// Bytes in the file.
+    std::uint64_t bytes() const noexcept {
+        std::uint64_t sum = 0;
+        for (int i = 0; i < n_ranges; ++i)
+            sum += ranges[static_cast<std::size_t>(i)].bytes;
+        return sum;
+    }
+};
+
+/// Bytes of one row of `codes`.
+std::size_t row_bytes(kernels::WeightFormat format, std::int64_t k) noexcept;
+
+/// The matrix with its rows in the model's order: view.matrix itself where the file has that order,
+/// otherwise a copy in `scratch` (resized; it must outlive the use of the result). Packing reads
+/// this.
+kernels::SourceMatrix in_model_order(const WeightView& view, std::vector<std::uint8_t>& scratch);
+
+/// Expands a vector weight to f32 in the model's order. out.size() == matrix.k.
+void expand_vector(const WeightView& view, std::span<float> out);
+
+/// Row `row` (model's order) of any weight as f32 [k]: the meaning of the formats, for audits and
+/// tests; not fast. out.size() == matrix.k.
+void dequantise_row(const WeightView& view, std::int64_t row, std::span<float> out);
+
+/// All weights of a model by role.
+class Weights {
+public:
+    /// The weight, or nullptr where the model has none. `layer` is -1 for roles outside of layers.
+    const WeightView* find(Role role, std::int64_t layer = -1) const noexcept;
+    /// The weight; a missing one is the caller's bug. Everything that the configuration asks for is
+    /// there once loading has succeeded.
+    const WeightView& at(Role role, std::int64_t layer = -1) const;
+
+    std::span<const WeightView> all() const noexcept { return views_; }
+
+    /// Names of tensors in the file that the graph does not use.
+    std::span<const std::string> unused() const noexcept { return unused_; }
+
+    std::uint64_t total_bytes() const noexcept;
+
+private:
+    friend class WeightLoader;
+    std::vector<WeightView> views_;
+    std::vector<std::int32_t> index_; ///< [(layer + 1) * kRoleCount + role] -> views_, or -1
+    std::vector<std::string> unused_;
+};
+
+/// Finds every weight of `config` among the tensors of a GGUF file, checks type and shape.
+/// Errors: corrupt (missing or wrong shape), unsupported (type); the message names the tensor.
+Result<Weights> load_gguf_weights(const ModelConfig& config, std::span<const TensorInfo> tensors);
+
+struct HfQuantization;
+
+/// The same for the tensors of a Hugging Face or MLX directory; `quantization` are the settings of
+/// config.json (affine 8 bit, group 64, is what the engine runs).
+Result<Weights> load_hf_weights(const ModelConfig& config, const HfQuantization& quantization,
+                                std::span<const TensorInfo> tensors);
+
+/// Scans values that could turn every result into NaN: vectors always, the scales and biases of
+/// quantised matrices and the elements of plain ones with `every_block` (one pass over the file).
+/// Errors: corrupt, naming the tensor and the row.
+Result<> verify_finite(const Weights& weights, bool every_block);
+
+} // namespace bloom::engine
