@@ -6,11 +6,10 @@
 #include <string_view>
 #include <vector>
 
+#include "kernels/kernel_table.hpp"
 #include <bloom/base/result.hpp>
 #include <bloom/compute/plan.hpp>
 #include <bloom/compute/tensor.hpp>
-
-#include "kernels/kernel_table.hpp"
 
 namespace bloom::compute {
 
@@ -68,11 +67,10 @@ public:
 
     virtual std::string_view name() const noexcept = 0;
 
-    /// Copies a matrix from its (mapped) file into the device's own layout. row_order, when not
-    /// empty, names the source row of each uploaded row. The source may go after the call.
+    /// Copies a matrix, its rows in the model's order, from the (mapped) file into the device's own
+    /// layout. The source may go after the call.
     /// Errors: out_of_memory, unsupported (k not a multiple of the group).
-    virtual Result<WeightId> upload_matrix(const kernels::SourceMatrix& source,
-                                           std::span<const std::int32_t> row_order = {}) = 0;
+    virtual Result<WeightId> upload_matrix(const kernels::SourceMatrix& source) = 0;
     /// A vector (norm weight, bias), kept in f32.
     virtual Result<WeightId> upload_vector(std::span<const float> values) = 0;
     virtual Result<RopeId> add_rope(RopeSpec spec) = 0;
@@ -92,7 +90,7 @@ public:
     /// lowest id among equals. out[i] belongs to rows[i].
     virtual void sample(std::span<const std::int32_t> rows, std::int32_t n_valid,
                         std::span<std::int32_t> out) = 0;
-    /// Logits [vocab] of one row, valid until the next run.
+    /// Logits [vocab] of one row, valid until the next run or compile.
     virtual std::span<const float> read_logits(std::int32_t row) = 0;
 
     virtual BackendMemory memory() const noexcept = 0;
