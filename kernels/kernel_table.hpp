@@ -18,7 +18,8 @@ enum CpuFeature : std::uint32_t {
     kNeonI8mm = 1U << 6,
 };
 
-/// Weight storage after packing. Codes are unsigned 8 bit; w = scale * (code - 128) + bias'.
+/// Weight storage after packing. Codes are unsigned 8 bit: q8_0 has w = scale * (code - 128),
+/// affine8 has w = scale * code + bias, scale and bias in the type the file has them in.
 enum class WeightFormat : std::uint8_t {
     q8_0,         ///< GGUF Q8_0: group 32, f16 scale, symmetric
     affine8_f16,  ///< MLX affine, group 64, f16 scale and bias
@@ -31,15 +32,20 @@ enum class WeightFormat : std::uint8_t {
 
 constexpr int group_size(WeightFormat f) noexcept {
     switch (f) {
-    case WeightFormat::q8_0: return 32;
+    case WeightFormat::q8_0:
+        return 32;
     case WeightFormat::affine8_f16:
     case WeightFormat::affine8_bf16:
-    case WeightFormat::affine8_f32: return 64;
-    default: return 1;
+    case WeightFormat::affine8_f32:
+        return 64;
+    default:
+        return 1;
     }
 }
 
-constexpr bool is_quantised(WeightFormat f) noexcept { return group_size(f) > 1; }
+constexpr bool is_quantised(WeightFormat f) noexcept {
+    return group_size(f) > 1;
+}
 
 /// Where a matrix lies in its file, row-major [rows, k], any alignment. For q8_0 `codes` are the
 /// 34-byte blocks and the rest is unused; for affine8 `codes` are uint8 [rows, k] and scales and
@@ -64,8 +70,10 @@ struct PackedMatrix {
 
 /// Activations of n tokens, quantised per token and group: x = scale * q, q in [-127, 127].
 /// q: [n, k] with row stride k rounded up to 64; scale, init, sum: [n, k/group], row stride given.
-/// init = -128 * sum_i q_i (the accumulator's start: unsigned codes then cost nothing);
-/// sum = scale * sum_i q_i (for biases).
+/// init = -128 * sum_i q_i (where q8_0's accumulators start: unsigned codes then cost nothing);
+/// sum = scale * sum_i q_i (for affine8's biases). A group with a NaN or an infinity has scale NaN
+/// and q = 0, so that every product with it is NaN. No buffer needs padding or alignment: kernels
+/// read and write exactly what is described here.
 struct QuantisedActivations {
     std::int8_t* q;
     float* scale;
@@ -100,17 +108,19 @@ struct KernelTable {
     /// Bytes of the packed form, padding included.
     std::size_t (*packed_bytes)(WeightFormat format, std::int64_t rows, std::int64_t k) noexcept;
     /// Packs rows [row_begin, row_end) of src; row_begin is a multiple of panel_rows, row_end too
-    /// or == rows. dst is the whole matrix's packed base.
+    /// or == rows. dst is the whole matrix's packed base, packed_bytes long.
     void (*pack)(const SourceMatrix& src, std::int64_t row_begin, std::int64_t row_end,
                  std::uint8_t* dst) noexcept;
     /// Row `row` as f32 [k] (embedding lookup from a packed, perhaps tied, matrix).
     void (*unpack_row)(const PackedMatrix& w, std::int64_t row, float* out) noexcept;
 
     // --- matrix products -----------------------------------------------------------------------
-    /// Quantises rows [0, n) of x (f32, row stride x_stride) for weights of `format`.
+    /// Quantises rows [0, n) of x (f32, row stride x_stride) for weights of `format`. The same
+    /// bits come out of every table.
     void (*quantise)(WeightFormat format, const float* x, std::int64_t x_stride, std::int64_t n,
                      std::int64_t k, const QuantisedActivations& out) noexcept;
-    /// y[t, r] = sum_k w[r, k] x[t, k] for rows [row_begin, row_end), tokens [0, n); quantised formats.
+    /// y[t, r] = sum_k w[r, k] x[t, k] for rows [row_begin, row_end), tokens [0, n); quantised
+    /// formats.
     void (*matmul_q8)(const PackedMatrix& w, const QuantisedActivations& x, std::int64_t n,
                       std::int64_t row_begin, std::int64_t row_end, float* y,
                       std::int64_t y_stride) noexcept;
@@ -122,7 +132,8 @@ struct KernelTable {
 
     // --- element-wise and reductions -----------------------------------------------------------
     /// out[i] = w[i] * x[i] / sqrt(mean(x^2) + eps), one row of n.
-    void (*rms_norm)(const float* x, const float* w, float eps, std::int64_t n, float* out) noexcept;
+    void (*rms_norm)(const float* x, const float* w, float eps, std::int64_t n,
+                     float* out) noexcept;
     /// Half-split rotation of the first 2*n_pairs values of one head: pairs (j, j + n_pairs).
     void (*rope)(float* head, const float* cos, const float* sin, std::int64_t n_pairs) noexcept;
     /// out[i] = silu(gate[i]) * up[i].

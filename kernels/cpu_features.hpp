@@ -1,0 +1,20 @@
+#pragma once
+
+#include <cstdint>
+
+namespace bloom::kernels {
+
+/// The register values that detection reads, so that it can be tested on recorded machines.
+struct CpuidDump {
+    std::uint32_t max_leaf = 0;  ///< leaf 0, eax
+    std::uint32_t leaf1_ecx = 0; ///< leaf 1
+    std::uint32_t leaf7_ebx = 0; ///< leaf 7, subleaf 0
+    std::uint32_t leaf7_ecx = 0; ///< leaf 7, subleaf 0
+    std::uint64_t xcr0 = 0;      ///< xgetbv(0); 0 where OSXSAVE is off
+};
+
+/// CpuFeature bits of a machine: an extension counts only if the operating system saves the
+/// registers it uses (XCR0: xmm and ymm for AVX2; opmask and both zmm parts too for AVX-512).
+std::uint32_t features_from(const CpuidDump& dump) noexcept;
+
+} // namespace bloom::kernels

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/kernel_table.hpp"
+
+/// What this processor can do at best, measured with one instruction set: the roofs beside which
+/// kernel rates are quoted. Not used for computing.
+namespace bloom::kernels {
+
+struct Probe {
+    const char* isa;
+    /// Reads `bytes` (a multiple of 512) once in order, prefetching past the caches; the result
+    /// depends on every byte.
+    std::uint64_t (*read)(const std::uint8_t* data, std::size_t bytes) noexcept;
+    /// `rounds` rounds of independent 8-bit dot products out of registers.
+    std::uint64_t (*dot)(std::int64_t rounds) noexcept;
+    std::int64_t dot_ops; ///< multiplications and additions in one round of `dot`
+};
+
+/// The probe compiled with the same instruction set as `table`.
+const Probe& probe_of(const KernelTable& table) noexcept;
+
+} // namespace bloom::kernels

@@ -1,0 +1,160 @@
+#include "kernels/reference/reference.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "kernels/half.hpp"
+#include "kernels/layout.hpp"
+
+namespace bloom::kernels::reference {
+namespace {
+
+float load_f32(const std::uint8_t* p) {
+    float v = 0.0F;
+    std::memcpy(&v, p, sizeof v);
+    return v;
+}
+
+/// Element i of an array in the 16- or 32-bit type that `format` uses for values or scales.
+double element(WeightFormat format, const std::uint8_t* base, std::int64_t i) {
+    switch (format) {
+    case WeightFormat::f32:
+    case WeightFormat::affine8_f32:
+        return static_cast<double>(load_f32(base + 4 * i));
+    case WeightFormat::bf16:
+    case WeightFormat::affine8_bf16:
+        return static_cast<double>(bf16_to_f32(load_u16(base + 2 * i)));
+    default:
+        return static_cast<double>(f16_to_f32(load_u16(base + 2 * i)));
+    }
+}
+
+double kv_element(KvType type, const void* base, std::int64_t i) {
+    const auto* bytes = static_cast<const std::uint8_t*>(base);
+    return element(type == KvType::f16 ? WeightFormat::f16 : WeightFormat::f32, bytes, i);
+}
+
+} // namespace
+
+void weights(const SourceMatrix& src, std::int64_t row, double* out) {
+    for (std::int64_t i = 0; i < src.k; ++i) {
+        const std::int64_t at = row * src.k + i;
+        switch (src.format) {
+        case WeightFormat::q8_0: {
+            const std::uint8_t* block = src.codes + at / 32 * 34;
+            const auto code = static_cast<std::int8_t>(block[2 + at % 32]);
+            out[i] = static_cast<double>(f16_to_f32(load_u16(block))) * code;
+            break;
+        }
+        case WeightFormat::affine8_f16:
+        case WeightFormat::affine8_bf16:
+        case WeightFormat::affine8_f32:
+            out[i] = element(src.format, src.scales, at / 64) * src.codes[at] +
+                     element(src.format, src.biases, at / 64);
+            break;
+        default:
+            out[i] = element(src.format, src.codes, at);
+            break;
+        }
+    }
+}
+
+void quantise(const float* x, std::int64_t k, int group, std::int8_t* q, float* scale) {
+    for (std::int64_t g = 0; g < k / group; ++g) {
+        const float* v = x + g * group;
+        float amax = 0.0F;
+        bool finite = true;
+        for (int i = 0; i < group; ++i) {
+            amax = std::max(amax, std::fabs(v[i]));
+            finite = finite && std::isfinite(v[i]);
+        }
+        const bool zero = !finite || amax < 0x1p-119F;
+        scale[g] = !finite ? std::numeric_limits<float>::quiet_NaN() : zero ? 0.0F : amax / 127.0F;
+        for (int i = 0; i < group; ++i) {
+            q[g * group + i] =
+                zero ? std::int8_t{0}
+                     : static_cast<std::int8_t>(std::nearbyintf(v[i] * (127.0F / amax)));
+        }
+    }
+}
+
+double dot(const SourceMatrix& src, std::int64_t row, const float* x, double* magnitude) {
+    std::vector<double> w(static_cast<std::size_t>(src.k));
+    weights(src, row, w.data());
+    double sum = 0.0;
+    double size = 0.0;
+    for (std::int64_t i = 0; i < src.k; ++i) {
+        const double term = w[static_cast<std::size_t>(i)] * static_cast<double>(x[i]);
+        sum += term;
+        size += std::fabs(term);
+    }
+    *magnitude = size;
+    return sum;
+}
+
+double dot_q8(const SourceMatrix& src, std::int64_t row, const QuantisedActivations& x,
+              std::int64_t t, double* magnitude) {
+    const int group = group_size(src.format);
+    std::vector<double> w(static_cast<std::size_t>(src.k));
+    weights(src, row, w.data());
+    double sum = 0.0;
+    double size = 0.0;
+    for (std::int64_t i = 0; i < src.k; ++i) {
+        const double scale = static_cast<double>(x.scale[t * x.group_stride + i / group]);
+        const double term = w[static_cast<std::size_t>(i)] * scale * x.q[t * x.q_stride + i];
+        sum += term;
+        size += std::fabs(term);
+    }
+    *magnitude = size;
+    return sum;
+}
+
+void rms_norm(const float* x, const float* w, float eps, std::int64_t n, double* out) {
+    double sum = 0.0;
+    for (std::int64_t i = 0; i < n; ++i)
+        sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+    const double inverse = 1.0 / std::sqrt(sum / static_cast<double>(n) + static_cast<double>(eps));
+    for (std::int64_t i = 0; i < n; ++i) {
+        out[i] = static_cast<double>(w[i]) * static_cast<double>(x[i]) * inverse;
+    }
+}
+
+double silu(double x) {
+    return x / (1.0 + std::exp(-x));
+}
+
+void attention(const float* q, const KvPages& kv, int kv_head, std::int64_t begin, std::int64_t end,
+               float scale, double* out) {
+    const std::int64_t dim = kv.head_dim;
+    const auto key_at = [&](std::int64_t t) {
+        return (std::int64_t{kv_head} * kPageTokens + t % kPageTokens) * dim;
+    };
+    const std::int64_t values = std::int64_t{kv.n_kv_heads} * kPageTokens * dim;
+    std::vector<double> scores;
+    double top = -std::numeric_limits<double>::infinity();
+    for (std::int64_t t = begin; t < end; ++t) {
+        double s = 0.0;
+        for (std::int64_t d = 0; d < dim; ++d) {
+            s += static_cast<double>(q[d]) *
+                 kv_element(kv.type, kv.pages[t / kPageTokens], key_at(t) + d);
+        }
+        scores.push_back(s * static_cast<double>(scale));
+        top = std::max(top, scores.back());
+    }
+    std::fill_n(out, dim, 0.0);
+    double sum = 0.0;
+    for (std::int64_t t = begin; t < end; ++t) {
+        const double p = std::exp(scores[static_cast<std::size_t>(t - begin)] - top);
+        sum += p;
+        for (std::int64_t d = 0; d < dim; ++d) {
+            out[d] += p * kv_element(kv.type, kv.pages[t / kPageTokens], values + key_at(t) + d);
+        }
+    }
+    for (std::int64_t d = 0; d < dim && sum > 0.0; ++d)
+        out[d] /= sum;
+}
+
+} // namespace bloom::kernels::reference

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/kernel_table.hpp"
+
+/// The oracle: every operation in double precision, written to be obviously right and nothing else.
+/// It reads weights in file order, so it knows nothing of packing. May allocate.
+namespace bloom::kernels::reference {
+
+/// Row `row` of a matrix in file order as f64 [k], by the format's definition.
+void weights(const SourceMatrix& src, std::int64_t row, double* out);
+
+/// One row of k values to int8 with one scale per group: scale = amax / 127 in f32, codes rounded
+/// to nearest even from x * (127 / amax).
+void quantise(const float* x, std::int64_t k, int group, std::int8_t* q, float* scale);
+
+/// sum_k w[row, k] * x[k], and the sum of the magnitudes of the terms (for error bounds).
+double dot(const SourceMatrix& src, std::int64_t row, const float* x, double* magnitude);
+
+/// The same for token `t` of quantised activations: the integer sums are exact.
+double dot_q8(const SourceMatrix& src, std::int64_t row, const QuantisedActivations& x,
+              std::int64_t t, double* magnitude);
+
+void rms_norm(const float* x, const float* w, float eps, std::int64_t n, double* out);
+
+double silu(double x);
+
+/// One head's attention over tokens [begin, end); keys and values through `kv`. out [head_dim].
+void attention(const float* q, const KvPages& kv, int kv_head, std::int64_t begin, std::int64_t end,
+               float scale, double* out);
+
+} // namespace bloom::kernels::reference
