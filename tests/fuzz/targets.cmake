@@ -1,0 +1,1 @@
+bloom_fuzz(json DEPS json)
