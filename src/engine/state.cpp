@@ -106,6 +106,18 @@ void StateStore::init(SequenceState& seq) const {
     BLOOM_CHECK(seq.blocks.empty());
 }
 
+bool StateStore::has_room(const SequenceState& seq, std::int64_t n_tokens,
+                          std::int64_t spare) const noexcept {
+    for (std::size_t g = 0; g < pools_.size(); ++g) {
+        std::int64_t need = pages_for(n_tokens) - static_cast<std::int64_t>(seq.tables[g].size());
+        const std::int64_t window = spec_.groups[g].window;
+        // Behind its window a group gives back what it takes: the window and one cut around it.
+        if (window > 0) need = std::min(need, pages_for(window + 2 * kPrefillCut));
+        if (need + spare > pools_[g].n_free() + evictable_[g]) return false;
+    }
+    return true;
+}
+
 std::uint64_t StateStore::hash_of(std::uint64_t parent_hash, std::string_view scope,
                                   std::span<const std::int32_t> tokens) const noexcept {
     std::uint64_t h = mix(parent_hash + 0x9e3779b97f4a7c15U);

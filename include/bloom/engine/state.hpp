@@ -81,6 +81,9 @@ public:
     std::int64_t max_tokens() const noexcept;
 
     void init(SequenceState& seq) const;
+    /// Whether `seq` could grow to n_tokens and leave `spare` pages in every group. Says nothing for
+    /// sure where sequences share pages: ensure() decides.
+    bool has_room(const SequenceState& seq, std::int64_t n_tokens, std::int64_t spare) const noexcept;
 
     /// Points an empty sequence at the longest cached prefix of `tokens` in `scope`, a multiple of
     /// kPrefillCut and shorter than `tokens`. Returns its length. An empty scope shares nothing.
