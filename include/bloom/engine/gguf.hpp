@@ -84,15 +84,6 @@ struct GgufValue {
     std::string type_name() const;
 };
 
-/// Lookup by string_view without making a string.
-struct StringHash {
-    using is_transparent = void;
-
-    std::size_t operator()(std::string_view s) const noexcept {
-        return std::hash<std::string_view>{}(s);
-    }
-};
-
 /// The key-value part of a GGUF file, with typed access.
 /// Errors of all readers: not_found (absent), invalid_argument (another type), too_large (out of
 /// the given range); the message names the key. The `_or` forms answer `fallback` for an absent

@@ -12,12 +12,11 @@
 #include <bloom/engine/model_config.hpp>
 #include <bloom/engine/tensor_info.hpp>
 #include <bloom/engine/weights.hpp>
-
-namespace bloom::text {
-struct VocabSpec;
-}
+#include <bloom/text/vocab.hpp>
 
 namespace bloom::engine {
+
+class GgufFile;
 
 enum class Container : std::uint8_t { gguf, safetensors };
 
@@ -29,14 +28,13 @@ struct ChatTemplate {
     std::string source;
 };
 
-/// The files of a Hugging Face directory that describe its tokenizer, as they are; empty: absent.
-struct HfTokenizerFiles {
-    std::string tokenizer_json;
-    std::string tokenizer_config_json;
-    std::string special_tokens_map_json;
-    std::string generation_config_json;
-    std::string chat_template_jinja;
-    std::string config_json; ///< the last place to look for eos_token_id
+/// What text needs to know about the model.
+struct ModelTokenizer {
+    text::VocabSpec vocab;
+    /// Templates that came with the model, "default" first where there is one; in a directory
+    /// chat_template.jinja stands before the entry of tokenizer_config.json (spec chat-templates
+    /// §1.1).
+    std::vector<ChatTemplate> chat_templates;
 };
 
 /// One line of `inspect`: a metadata key with its value shortened for reading.
@@ -73,21 +71,18 @@ public:
     /// Elements of all weights that the graph uses.
     std::int64_t n_parameters() const noexcept;
 
-    /// The vocabulary from GGUF metadata. Errors: unsupported for a directory (see hf_tokenizer),
-    /// corrupt, not_found when the file has no tokenizer.
-    Result<text::VocabSpec> vocab_spec() const;
-    /// The tokenizer files of a directory; nullptr for GGUF.
-    const HfTokenizerFiles* hf_tokenizer() const noexcept;
-
-    /// Templates that came with the model, "default" first; empty when there is none. In a
-    /// directory chat_template.jinja stands before the entry of tokenizer_config.json (spec
-    /// chat-templates §1.1).
-    std::span<const ChatTemplate> chat_templates() const noexcept;
+    /// Vocabulary and chat templates, copied out of the container: GGUF metadata, or tokenizer.json
+    /// and its side files. Cost: parses tens of megabytes for a large vocabulary; call once.
+    /// Errors: not_found when the model has no tokenizer, else those of the text module's readers.
+    Result<ModelTokenizer> tokenizer() const;
 
     /// Every tensor as it stands in the file, used or not, in file order.
     std::span<const TensorInfo> tensors() const noexcept;
     /// Metadata for people: values longer than a line are cut.
     std::vector<MetadataEntry> metadata() const;
+
+    /// What is odd but does not stop the model: unused tensors, a wrong size in the shard index.
+    std::vector<std::string> warnings() const;
 
     /// Before a layer is packed: reads ahead and checks that no file has changed its size since it
     /// was opened. `layer` -1: the weights outside of layers. Errors: corrupt.
@@ -97,6 +92,8 @@ public:
 
 private:
     struct Impl;
+    static Result<ModelFile> from_gguf(GgufFile file, const std::string& fallback_name);
+    static Result<ModelFile> open_directory(const std::filesystem::path& directory);
     explicit ModelFile(std::unique_ptr<Impl> impl) noexcept;
     std::unique_ptr<Impl> impl_;
 };

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -58,6 +59,15 @@ struct TensorInfo {
 
     std::span<const std::int64_t> shape() const noexcept {
         return {dims.data(), static_cast<std::size_t>(n_dims)};
+    }
+};
+
+/// Lookup by string_view without making a string.
+struct StringHash {
+    using is_transparent = void;
+
+    std::size_t operator()(std::string_view s) const noexcept {
+        return std::hash<std::string_view>{}(s);
     }
 };
 

@@ -1,0 +1,223 @@
+#include <cmath>
+#include <string>
+
+#include <fmt/format.h>
+
+#include <bloom/base/text.hpp>
+#include <bloom/engine/gguf_model.hpp>
+
+namespace bloom::engine {
+namespace {
+
+/// Reads the keys of one architecture: `llama.block_count` and so on.
+class ArchKeys {
+public:
+    ArchKeys(const GgufMetadata& metadata, std::string_view arch)
+        : metadata_(metadata), arch_(arch) {}
+
+    std::string key(std::string_view name) const { return fmt::format("{}.{}", arch_, name); }
+
+    bool has(std::string_view name) const { return metadata_.find(key(name)) != nullptr; }
+
+    Result<std::int64_t> integer(std::string_view name, std::int64_t min, std::int64_t max) const {
+        return metadata_.integer(key(name), min, max);
+    }
+
+    Result<std::int64_t> integer_or(std::string_view name, std::int64_t fallback, std::int64_t min,
+                                    std::int64_t max) const {
+        return metadata_.integer_or(key(name), fallback, min, max);
+    }
+
+    Result<double> real_or(std::string_view name, double fallback) const {
+        return metadata_.real_or(key(name), fallback);
+    }
+
+    Result<std::string_view> text_or(std::string_view name, std::string_view fallback) const {
+        return metadata_.text_or(key(name), fallback);
+    }
+
+    /// A scalar, or an array with one equal entry for each layer (rule 9).
+    Result<std::int64_t> per_layer(std::string_view name, std::int64_t n_layers,
+                                   std::int64_t max) const;
+
+private:
+    const GgufMetadata& metadata_;
+    std::string_view arch_;
+};
+
+Result<std::int64_t> ArchKeys::per_layer(std::string_view name, std::int64_t n_layers,
+                                         std::int64_t max) const {
+    const std::string full = key(name);
+    const GgufValue* value = metadata_.find(full);
+    const GgufArray* array = value == nullptr ? nullptr : std::get_if<GgufArray>(&value->value);
+    if (array == nullptr) return integer(name, 1, max);
+    if (array->size() != static_cast<std::uint64_t>(n_layers)) {
+        return Error{Code::corrupt, fmt::format("metadata key {} has {} entries for {} layers",
+                                                bloom::quoted(full), array->size(), n_layers)};
+    }
+    BLOOM_TRY(const std::int64_t first, array->integer_at(0));
+    for (std::uint64_t i = 1; i < array->size(); ++i) {
+        BLOOM_TRY(const std::int64_t other, array->integer_at(i));
+        if (other != first) {
+            return Error{Code::unsupported,
+                         fmt::format("metadata key {} differs between layers ({} and {})",
+                                     bloom::quoted(full), first, other)};
+        }
+    }
+    if (first < 1 || first > max) {
+        return Error{Code::too_large, fmt::format("metadata key {} is {}, outside 1 to {}",
+                                                  bloom::quoted(full), first, max)};
+    }
+    return first;
+}
+
+Result<Arch> parse_arch(std::string_view name) {
+    if (name == "llama") return Arch::llama;
+    if (name == "qwen2") return Arch::qwen2;
+    if (name == "qwen3") return Arch::qwen3;
+    return Error{Code::unsupported,
+                 fmt::format("model architecture {} is not supported; llama, qwen2 and qwen3 are",
+                             bloom::quoted(name))};
+}
+
+Result<> read_shape(const ArchKeys& keys, ModelConfig& c) {
+    BLOOM_TRY(c.n_layers, keys.integer("block_count", 1, kMaxLayers));
+    BLOOM_TRY(c.d_model, keys.integer("embedding_length", 1, kMaxModelWidth));
+    BLOOM_TRY(c.ctx_len, keys.integer("context_length", 1, kMaxCtxLen));
+    BLOOM_TRY(c.ffn_dim, keys.per_layer("feed_forward_length", c.n_layers, kMaxFfnWidth));
+    BLOOM_TRY(c.n_heads, keys.per_layer("attention.head_count", c.n_layers, kMaxHeads));
+    c.n_kv_heads = c.n_heads;
+    if (keys.has("attention.head_count_kv")) {
+        BLOOM_TRY(c.n_kv_heads, keys.per_layer("attention.head_count_kv", c.n_layers, kMaxHeads));
+    }
+    if (keys.has("attention.key_length")) {
+        BLOOM_TRY(c.head_dim, keys.integer("attention.key_length", 2, kMaxHeadDim));
+    } else if (c.d_model % c.n_heads == 0) {
+        c.head_dim = c.d_model / c.n_heads;
+    } else {
+        return Error{Code::corrupt,
+                     fmt::format("{} is missing and {} heads do not divide a width of {}",
+                                 keys.key("attention.key_length"), c.n_heads, c.d_model)};
+    }
+    BLOOM_TRY(const std::int64_t v_dim,
+              keys.integer_or("attention.value_length", c.head_dim, 1, kMaxHeadDim));
+    if (v_dim != c.head_dim) {
+        return Error{Code::unsupported,
+                     fmt::format("values of {} dimensions beside keys of {} are not supported",
+                                 v_dim, c.head_dim)};
+    }
+    BLOOM_TRY(const std::int64_t experts, keys.integer_or("expert_count", 0, 0, kMaxExperts));
+    if (experts != 0) {
+        return Error{Code::unsupported,
+                     fmt::format("{} is {}; models with experts are not supported",
+                                 keys.key("expert_count"), experts)};
+    }
+    return {};
+}
+
+Result<> read_yarn(const ArchKeys& keys, ModelConfig& c) {
+    for (const char* name : {"rope.scaling.yarn_ext_factor", "rope.scaling.yarn_attn_factor",
+                             "rope.scaling.yarn_log_multiplier"}) {
+        BLOOM_TRY(const double value, keys.real_or(name, 1.0));
+        if (value != 1.0) {
+            return Error{Code::unsupported,
+                         fmt::format("{} is {}; only 1 is supported", keys.key(name), value)};
+        }
+    }
+    RopeScaling& s = c.rope_scaling;
+    BLOOM_TRY(s.original_ctx_len,
+              keys.integer_or("rope.scaling.original_context_length", c.ctx_len, 1, kMaxCtxLen));
+    BLOOM_TRY(s.beta_fast, keys.real_or("rope.scaling.yarn_beta_fast", s.beta_fast));
+    BLOOM_TRY(s.beta_slow, keys.real_or("rope.scaling.yarn_beta_slow", s.beta_slow));
+    BLOOM_TRY(const double extra, keys.real_or("rope.scaling.attn_factor", 1.0));
+    s.attention_factor =
+        extra * (0.1 * std::log(s.factor) + 1.0); // a bad factor is found by validate
+    return {};
+}
+
+Result<> read_rope(const ArchKeys& keys, const GgufFile& file, ModelConfig& c) {
+    BLOOM_TRY(c.rope_theta, keys.real_or("rope.freq_base", c.rope_theta));
+    BLOOM_TRY(const std::int64_t rotated,
+              keys.integer_or("rope.dimension_count", c.head_dim, 1, kMaxHeadDim));
+    if (rotated != c.head_dim) {
+        return Error{
+            Code::unsupported,
+            fmt::format("rotating {} of {} head dimensions is not supported", rotated, c.head_dim)};
+    }
+    BLOOM_TRY(const std::string_view type, keys.text_or("rope.scaling.type", "none"));
+    RopeScaling& s = c.rope_scaling;
+    if (type == "linear") {
+        s.kind = RopeScalingKind::linear;
+    } else if (type == "yarn") {
+        s.kind = RopeScalingKind::yarn;
+    } else if (type != "none") {
+        return Error{Code::unsupported,
+                     fmt::format("rope scaling type {} is not supported; none, linear and yarn are",
+                                 bloom::quoted(type))};
+    } else if (keys.has("rope.scale_linear")) { // the key of files from before rope.scaling.*
+        BLOOM_TRY(s.factor, keys.real_or("rope.scale_linear", 1.0));
+        if (s.factor != 1.0) s.kind = RopeScalingKind::linear;
+    }
+    if (type != "none") {
+        BLOOM_TRY(s.factor, keys.real_or("rope.scaling.factor", 1.0));
+    }
+    if (s.kind == RopeScalingKind::yarn) {
+        BLOOM_OK(read_yarn(keys, c));
+    }
+    if (file.find_tensor("rope_freqs.weight") == nullptr) return {};
+    if (s.kind != RopeScalingKind::none) {
+        return Error{
+            Code::unsupported,
+            fmt::format("frequency divisors together with rope scaling {} are not supported",
+                        to_string(s.kind))};
+    }
+    s.kind = RopeScalingKind::factors;
+    return {};
+}
+
+Result<> read_windows(const ArchKeys& keys, ModelConfig& c) {
+    if (keys.has("attention.sliding_window_pattern")) {
+        return Error{Code::unsupported, fmt::format("{} is not supported for this architecture",
+                                                    keys.key("attention.sliding_window_pattern"))};
+    }
+    BLOOM_TRY(const std::int64_t window,
+              keys.integer_or("attention.sliding_window", 0, 0, kMaxCtxLen));
+    if (window > 0 && window < c.ctx_len)
+        c.layer_windows.assign(static_cast<std::size_t>(c.n_layers), window);
+    return {};
+}
+
+void read_tensor_switches(const GgufFile& file, ModelConfig& c) {
+    c.tied_output = file.find_tensor("output.weight") == nullptr;
+    c.qkv_bias = file.find_tensor("blk.0.attn_q.bias") != nullptr;
+    c.attn_out_bias = file.find_tensor("blk.0.attn_output.bias") != nullptr;
+    c.mlp_bias = file.find_tensor("blk.0.ffn_gate.bias") != nullptr;
+    c.qk_norm = c.arch == Arch::qwen3;
+}
+
+} // namespace
+
+Result<ModelConfig> read_gguf_config(const GgufFile& file) {
+    ModelConfig c;
+    BLOOM_TRY(const std::string_view arch, file.metadata().text("general.architecture"));
+    BLOOM_TRY(c.arch, parse_arch(arch));
+    const ArchKeys keys(file.metadata(), arch);
+    BLOOM_OK(read_shape(keys, c));
+    BLOOM_TRY(c.norm_eps, file.metadata().real(keys.key("attention.layer_norm_rms_epsilon")));
+    BLOOM_OK(read_rope(keys, file, c));
+    BLOOM_OK(read_windows(keys, c));
+    read_tensor_switches(file, c);
+
+    const TensorInfo* embedding = file.find_tensor("token_embd.weight");
+    if (embedding == nullptr)
+        return Error{Code::corrupt, "tensor \"token_embd.weight\" is missing"};
+    if (embedding->n_dims != 2) {
+        return Error{Code::corrupt, fmt::format("tensor \"token_embd.weight\" has the shape {}",
+                                                shape_text(embedding->shape()))};
+    }
+    c.vocab_rows = embedding->dims[0];
+    BLOOM_OK(validate(c));
+    return c;
+}
+
+} // namespace bloom::engine

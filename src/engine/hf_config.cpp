@@ -1,0 +1,335 @@
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include <bloom/base/text.hpp>
+#include <bloom/engine/hf_config.hpp>
+#include <bloom/json/reader.hpp>
+
+namespace bloom::engine {
+namespace {
+
+/// Objects in objects that config.json may have; vision configurations nest, ours do not.
+constexpr std::size_t kMaxConfigDepth = 16;
+
+template <class... Args>
+Error corrupt(fmt::format_string<Args...> format, Args&&... args) {
+    return {Code::corrupt, fmt::format(format, std::forward<Args>(args)...)};
+}
+
+template <class... Args>
+Error unsupported(fmt::format_string<Args...> format, Args&&... args) {
+    return {Code::unsupported, fmt::format(format, std::forward<Args>(args)...)};
+}
+
+/// The members of one object of config.json; null counts as absent, as the reference reads it.
+class Fields {
+public:
+    Fields(json::Object object, std::string_view where) : object_(object), where_(where) {}
+
+    std::optional<json::Value> find(std::string_view key) const {
+        auto value = object_.find(key);
+        return value && !value->is_null() ? value : std::nullopt;
+    }
+
+    Result<std::int64_t> integer(std::string_view key) const {
+        const auto value = find(key);
+        if (!value) return corrupt("{}: {} is missing", where_, bloom::quoted(key));
+        return named(key, value->as_int64());
+    }
+
+    Result<std::int64_t> integer_or(std::string_view key, std::int64_t fallback) const {
+        return find(key) ? integer(key) : Result<std::int64_t>(fallback);
+    }
+
+    Result<double> real(std::string_view key) const {
+        const auto value = find(key);
+        if (!value) return corrupt("{}: {} is missing", where_, bloom::quoted(key));
+        return named(key, value->as_double());
+    }
+
+    Result<double> real_or(std::string_view key, double fallback) const {
+        return find(key) ? real(key) : Result<double>(fallback);
+    }
+
+    Result<bool> boolean_or(std::string_view key, bool fallback) const {
+        const auto value = find(key);
+        return value ? named(key, value->as_bool()) : Result<bool>(fallback);
+    }
+
+    Result<std::string> text_or(std::string_view key, std::string_view fallback) const {
+        const auto value = find(key);
+        if (!value) return std::string(fallback);
+        BLOOM_TRY(const std::string_view text, named(key, value->as_string()));
+        return std::string(text);
+    }
+
+    Result<std::optional<Fields>> object(std::string_view key) const {
+        const auto value = find(key);
+        if (!value) return std::optional<Fields>();
+        BLOOM_TRY(const json::Object object, named(key, value->as_object()));
+        return std::optional<Fields>(Fields(object, key));
+    }
+
+    json::Object raw() const { return object_; }
+
+private:
+    template <class T>
+    Result<T> named(std::string_view key, Result<T> value) const {
+        if (value) return value;
+        return corrupt("{}: {}: {}", where_, bloom::quoted(key), value.error().message());
+    }
+
+    json::Object object_;
+    std::string_view where_;
+};
+
+Result<Arch> parse_model_type(std::string_view type) {
+    if (type == "llama" || type == "mistral") return Arch::llama;
+    if (type == "qwen2") return Arch::qwen2;
+    if (type == "qwen3") return Arch::qwen3;
+    if (type == "qwen3_moe")
+        return unsupported("model_type \"qwen3_moe\" (mixture of experts) is not supported");
+    return unsupported("model_type {} is not supported; llama, mistral, qwen2 and qwen3 are",
+                       bloom::quoted(type));
+}
+
+// --- shape
+// -----------------------------------------------------------------------------------------
+
+Result<> read_shape(const Fields& f, ModelConfig& c) {
+    BLOOM_TRY(c.n_layers, f.integer("num_hidden_layers"));
+    BLOOM_TRY(c.d_model, f.integer("hidden_size"));
+    BLOOM_TRY(c.n_heads, f.integer("num_attention_heads"));
+    BLOOM_TRY(c.n_kv_heads, f.integer_or("num_key_value_heads", c.n_heads));
+    BLOOM_TRY(c.ffn_dim, f.integer("intermediate_size"));
+    BLOOM_TRY(c.vocab_rows, f.integer("vocab_size"));
+    BLOOM_TRY(c.ctx_len, f.integer("max_position_embeddings"));
+    BLOOM_TRY(c.norm_eps, f.real_or("rms_norm_eps", 1e-6));
+    // Qwen2 ignores a head_dim in its file; for Qwen3 it is not the quotient.
+    const bool quotient = c.arch == Arch::qwen2 || !f.find("head_dim");
+    if (!quotient) {
+        BLOOM_TRY(c.head_dim, f.integer("head_dim"));
+        return {};
+    }
+    if (c.arch == Arch::qwen3) {
+        c.head_dim = 128; // the family's default, whatever the width
+        return {};
+    }
+    if (c.n_heads < 1 || c.d_model % c.n_heads != 0) {
+        return corrupt("config.json: {} heads do not divide a hidden_size of {}", c.n_heads,
+                       c.d_model);
+    }
+    c.head_dim = c.d_model / c.n_heads;
+    return {};
+}
+
+Result<> read_switches(const Fields& f, bool has_output_head, ModelConfig& c) {
+    BLOOM_TRY(const std::string act, f.text_or("hidden_act", "silu"));
+    if (act != "silu" && act != "swish")
+        return unsupported("hidden_act {} is not supported; silu is", bloom::quoted(act));
+    BLOOM_TRY(const double rotary, f.real_or("partial_rotary_factor", 1.0));
+    if (rotary != 1.0)
+        return unsupported("partial_rotary_factor {} is not supported; 1 is", rotary);
+    BLOOM_TRY(const bool attention_bias, f.boolean_or("attention_bias", false));
+    c.qkv_bias = c.arch == Arch::qwen2 || attention_bias;
+    c.attn_out_bias = c.arch != Arch::qwen2 && attention_bias;
+    BLOOM_TRY(const bool mlp_bias, f.boolean_or("mlp_bias", false));
+    c.mlp_bias = c.arch == Arch::llama && mlp_bias;
+    c.qk_norm = c.arch == Arch::qwen3;
+    BLOOM_TRY(c.tied_output, f.boolean_or("tie_word_embeddings", !has_output_head));
+    return {};
+}
+
+// --- attention windows
+// -----------------------------------------------------------------------------
+
+Result<> read_layer_types(const Fields& f, const json::Value& value, ModelConfig& c) {
+    const auto types = value.as_array();
+    if (!types) return corrupt("config.json: layer_types: {}", types.error().message());
+    if (types->size() != static_cast<std::size_t>(c.n_layers)) {
+        return corrupt("config.json: layer_types has {} entries for {} layers", types->size(),
+                       c.n_layers);
+    }
+    bool any = false;
+    for (const json::Value type_value : *types) {
+        const auto type = type_value.as_string();
+        if (!type) return corrupt("config.json: layer_types: {}", type.error().message());
+        if (*type != "full_attention" && *type != "sliding_attention") {
+            return unsupported(
+                "layer type {} is not supported; full_attention and sliding_attention are",
+                bloom::quoted(*type));
+        }
+        const bool sliding = *type == "sliding_attention";
+        any = any || sliding;
+        c.layer_windows.push_back(sliding ? 1 : 0);
+    }
+    if (!any) {
+        c.layer_windows.clear();
+        return {};
+    }
+    BLOOM_TRY(const std::int64_t window, f.integer("sliding_window"));
+    for (std::int64_t& layer : c.layer_windows)
+        layer = layer == 0 ? 0 : window;
+    return {};
+}
+
+/// Which layers see only a window. An explicit list wins; otherwise mistral means all layers and
+/// qwen the layers from max_window_layers on, if it uses windows at all.
+Result<> read_windows(const Fields& f, std::string_view model_type, ModelConfig& c) {
+    if (c.n_layers < 1 || c.n_layers > kMaxLayers) return {}; // validate names it
+    if (const auto types = f.find("layer_types")) return read_layer_types(f, *types, c);
+    if (!f.find("sliding_window")) return {};
+    std::int64_t first = 0;
+    if (c.arch != Arch::llama) {
+        BLOOM_TRY(const bool used, f.boolean_or("use_sliding_window", false));
+        if (!used) return {};
+        BLOOM_TRY(first, f.integer_or("max_window_layers", 28));
+    } else if (model_type != "mistral") {
+        return {}; // llama has no such switch without layer_types
+    }
+    BLOOM_TRY(const std::int64_t window, f.integer("sliding_window"));
+    if (window < 1) return corrupt("config.json: sliding_window is {}", window);
+    for (std::int64_t layer = 0; layer < c.n_layers; ++layer)
+        c.layer_windows.push_back(layer >= first ? window : 0);
+    if (first >= c.n_layers) c.layer_windows.clear();
+    return {};
+}
+
+// --- rope
+// ------------------------------------------------------------------------------------------
+
+Result<> read_yarn(const Fields& f, ModelConfig& c) {
+    for (const char* key : {"mscale", "mscale_all_dim"}) {
+        if (f.find(key)) return unsupported("rope scaling with {} is not supported", key);
+    }
+    BLOOM_TRY(const bool truncate, f.boolean_or("truncate", true));
+    if (!truncate) return unsupported("rope scaling with truncate = false is not supported");
+    RopeScaling& s = c.rope_scaling;
+    s.kind = RopeScalingKind::yarn;
+    BLOOM_TRY(s.factor, f.real("factor"));
+    BLOOM_TRY(s.original_ctx_len, f.integer_or("original_max_position_embeddings", c.ctx_len));
+    BLOOM_TRY(s.beta_fast, f.real_or("beta_fast", 32.0));
+    BLOOM_TRY(s.beta_slow, f.real_or("beta_slow", 1.0));
+    BLOOM_TRY(s.attention_factor, f.real_or("attention_factor", 0.1 * std::log(s.factor) + 1.0));
+    return {};
+}
+
+Result<> read_rope_scaling(const Fields& f, ModelConfig& c) {
+    BLOOM_TRY(const std::string old_type, f.text_or("type", ""));
+    BLOOM_TRY(const std::string type, f.text_or("rope_type", old_type));
+    RopeScaling& s = c.rope_scaling;
+    if (type == "default") return {};
+    if (type == "linear") {
+        s.kind = RopeScalingKind::linear;
+        BLOOM_TRY(s.factor, f.real("factor"));
+        return {};
+    }
+    if (type == "llama3") {
+        s.kind = RopeScalingKind::llama3;
+        BLOOM_TRY(s.factor, f.real("factor"));
+        BLOOM_TRY(s.low_freq_factor, f.real("low_freq_factor"));
+        BLOOM_TRY(s.high_freq_factor, f.real("high_freq_factor"));
+        BLOOM_TRY(s.original_ctx_len, f.integer("original_max_position_embeddings"));
+        return {};
+    }
+    if (type == "yarn") return read_yarn(f, c);
+    return unsupported("rope type {} is not supported; default, linear, llama3 and yarn are",
+                       bloom::quoted(type));
+}
+
+/// `rope_theta` and `rope_scaling`, or both inside `rope_parameters`, which newer files have.
+Result<> read_rope(const Fields& f, ModelConfig& c) {
+    BLOOM_TRY(c.rope_theta, f.real_or("rope_theta", c.rope_theta));
+    BLOOM_TRY(const auto parameters, f.object("rope_parameters"));
+    if (parameters) {
+        if (parameters->find("full_attention") || parameters->find("sliding_attention")) {
+            return unsupported("rope_parameters for single layer types are not supported");
+        }
+        BLOOM_TRY(c.rope_theta, parameters->real_or("rope_theta", c.rope_theta));
+        return read_rope_scaling(*parameters, c);
+    }
+    BLOOM_TRY(const auto scaling, f.object("rope_scaling"));
+    return scaling ? read_rope_scaling(*scaling, c) : Result<>();
+}
+
+// --- quantisation
+// ----------------------------------------------------------------------------------
+
+Result<QuantizationSettings> read_settings(const Fields& f, const QuantizationSettings& defaults) {
+    QuantizationSettings s = defaults;
+    BLOOM_TRY(s.bits, f.integer_or("bits", s.bits));
+    BLOOM_TRY(s.group_size, f.integer_or("group_size", s.group_size));
+    BLOOM_TRY(s.mode, f.text_or("mode", s.mode));
+    return s;
+}
+
+Result<HfQuantization> read_quantization(const Fields& f) {
+    HfQuantization out;
+    BLOOM_TRY(auto settings, f.object("quantization"));
+    if (!settings) {
+        BLOOM_TRY(settings, f.object("quantization_config"));
+        if (!settings) return out;
+        if (const auto method = settings->find("quant_method")) {
+            const auto name = method->as_string();
+            return unsupported(
+                "quantization_config names the method {}; MLX affine 8 bit is supported",
+                name ? bloom::quoted(*name) : std::string("(not a string)"));
+        }
+    }
+    out.present = true;
+    BLOOM_TRY(out.defaults, read_settings(*settings, {}));
+    for (const json::Member member : settings->raw()) {
+        HfQuantization::Override override{.quantised = true, .settings = out.defaults};
+        if (member.value.is_object()) {
+            BLOOM_TRY(const json::Object object, member.value.as_object());
+            BLOOM_TRY(override.settings, read_settings(Fields(object, member.key), out.defaults));
+        } else if (member.value.kind() == json::Kind::boolean) {
+            BLOOM_TRY(override.quantised, member.value.as_bool());
+        } else {
+            continue; // bits, group_size, mode
+        }
+        out.overrides.insert_or_assign(canonical_module_path(member.key), std::move(override));
+    }
+    return out;
+}
+
+} // namespace
+
+std::string canonical_module_path(std::string_view path) {
+    constexpr std::string_view kOuter = "language_model.";
+    constexpr std::string_view kInner = "model.language_model.";
+    constexpr std::string_view kVisual = "model.visual";
+    if (path.starts_with(kOuter)) return std::string(path.substr(kOuter.size()));
+    if (path.starts_with(kInner)) return "model." + std::string(path.substr(kInner.size()));
+    if (path == kVisual || path.starts_with("model.visual.")) {
+        return "vision_tower" + std::string(path.substr(kVisual.size()));
+    }
+    return std::string(path);
+}
+
+HfQuantization::Override HfQuantization::lookup(std::string_view module_path) const {
+    const auto it = overrides.find(canonical_module_path(module_path));
+    return it == overrides.end() ? Override{.quantised = true, .settings = defaults} : it->second;
+}
+
+Result<HfConfig> read_hf_config(std::string_view json_text, bool has_output_head) {
+    json::Parser parser(kMaxConfigDepth);
+    const auto root = parser.parse(json_text);
+    if (!root) return corrupt("config.json: {}", root.error().message());
+    const auto object = root->as_object();
+    if (!object) return corrupt("config.json: {}", object.error().message());
+    const Fields fields(*object, "config.json");
+    HfConfig out;
+    BLOOM_TRY(out.model_type, fields.text_or("model_type", ""));
+    BLOOM_TRY(out.model.arch, parse_model_type(out.model_type));
+    BLOOM_OK(read_shape(fields, out.model));
+    BLOOM_OK(read_switches(fields, has_output_head, out.model));
+    BLOOM_OK(read_windows(fields, out.model_type, out.model));
+    BLOOM_OK(read_rope(fields, out.model));
+    BLOOM_TRY(out.quantization, read_quantization(fields));
+    BLOOM_OK(validate(out.model));
+    return out;
+}
+
+} // namespace bloom::engine

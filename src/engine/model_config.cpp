@@ -1,0 +1,110 @@
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include <bloom/engine/model_config.hpp>
+
+namespace bloom::engine {
+namespace {
+
+Result<> in_range(std::string_view what, std::int64_t value, std::int64_t min, std::int64_t max) {
+    if (value >= min && value <= max) return {};
+    return Error{Code::corrupt,
+                 fmt::format("{} is {}; {} to {} is possible", what, value, min, max)};
+}
+
+Result<> in_real_range(std::string_view what, double value, double min, double max) {
+    if (value >= min && value <= max) return {}; // false for NaN
+    return Error{Code::corrupt,
+                 fmt::format("{} is {}; {} to {} is possible", what, value, min, max)};
+}
+
+Result<> validate_rope(const ModelConfig& c) {
+    constexpr double kMaxFactor = 65'536;
+    const RopeScaling& s = c.rope_scaling;
+    BLOOM_OK(in_real_range("the rope base", c.rope_theta, 2.0, 1e12));
+    BLOOM_OK(in_real_range("the rope scaling factor", s.factor, 1.0, kMaxFactor));
+    BLOOM_OK(in_real_range("the rope attention factor", s.attention_factor, 1e-3, 1e3));
+    if (s.kind == RopeScalingKind::llama3 || s.kind == RopeScalingKind::yarn) {
+        BLOOM_OK(in_range("the original context length of rope scaling", s.original_ctx_len, 1,
+                          kMaxCtxLen));
+    }
+    if (s.kind == RopeScalingKind::llama3) {
+        BLOOM_OK(in_real_range("low_freq_factor", s.low_freq_factor, 1e-3, kMaxFactor));
+        BLOOM_OK(in_real_range("high_freq_factor", s.high_freq_factor, 1e-3, kMaxFactor));
+        if (s.high_freq_factor <= s.low_freq_factor) {
+            return Error{Code::corrupt,
+                         fmt::format("high_freq_factor {} is not above low_freq_factor {}",
+                                     s.high_freq_factor, s.low_freq_factor)};
+        }
+    }
+    if (s.kind == RopeScalingKind::yarn) {
+        BLOOM_OK(in_real_range("beta_slow", s.beta_slow, 1e-3, kMaxFactor));
+        BLOOM_OK(in_real_range("beta_fast", s.beta_fast, s.beta_slow, kMaxFactor));
+    }
+    return {};
+}
+
+} // namespace
+
+std::string_view to_string(Arch arch) noexcept {
+    switch (arch) {
+    case Arch::llama:
+        return "llama";
+    case Arch::qwen2:
+        return "qwen2";
+    case Arch::qwen3:
+        return "qwen3";
+    }
+    return "?";
+}
+
+std::string_view to_string(RopeScalingKind kind) noexcept {
+    switch (kind) {
+    case RopeScalingKind::none:
+        return "none";
+    case RopeScalingKind::linear:
+        return "linear";
+    case RopeScalingKind::llama3:
+        return "llama3";
+    case RopeScalingKind::factors:
+        return "factors";
+    case RopeScalingKind::yarn:
+        return "yarn";
+    }
+    return "?";
+}
+
+Result<> validate(const ModelConfig& c) {
+    BLOOM_OK(in_range("the number of layers", c.n_layers, 1, kMaxLayers));
+    BLOOM_OK(in_range("the model width", c.d_model, 1, kMaxModelWidth));
+    BLOOM_OK(in_range("the number of attention heads", c.n_heads, 1, kMaxHeads));
+    BLOOM_OK(in_range("the number of key-value heads", c.n_kv_heads, 1, kMaxHeads));
+    BLOOM_OK(in_range("the head dimension", c.head_dim, 2, kMaxHeadDim));
+    BLOOM_OK(in_range("the feed-forward width", c.ffn_dim, 1, kMaxFfnWidth));
+    BLOOM_OK(in_range("the number of vocabulary rows", c.vocab_rows, 1, kMaxVocabRows));
+    BLOOM_OK(in_range("the context length", c.ctx_len, 1, kMaxCtxLen));
+    BLOOM_OK(in_real_range("the norm epsilon", c.norm_eps, 1e-12, 1.0));
+    if (c.n_heads % c.n_kv_heads != 0) {
+        return Error{Code::corrupt,
+                     fmt::format("{} attention heads cannot share {} key-value heads evenly",
+                                 c.n_heads, c.n_kv_heads)};
+    }
+    if (c.head_dim % 2 != 0) {
+        return Error{
+            Code::corrupt,
+            fmt::format("the head dimension {} is odd; rotary pairs need an even one", c.head_dim)};
+    }
+    BLOOM_OK(validate_rope(c));
+    if (c.layer_windows.empty()) return {};
+    if (c.layer_windows.size() != static_cast<std::size_t>(c.n_layers)) {
+        return Error{Code::corrupt, fmt::format("{} attention windows for {} layers",
+                                                c.layer_windows.size(), c.n_layers)};
+    }
+    for (const std::int64_t window : c.layer_windows) {
+        BLOOM_OK(in_range("an attention window", window, 0, kMaxCtxLen));
+    }
+    return {};
+}
+
+} // namespace bloom::engine

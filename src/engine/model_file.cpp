@@ -1,0 +1,264 @@
+#include <algorithm>
+#include <variant>
+
+#include <fmt/format.h>
+
+#include <bloom/base/text.hpp>
+#include <bloom/engine/gguf.hpp>
+#include <bloom/engine/gguf_model.hpp>
+#include <bloom/engine/hf_config.hpp>
+#include <bloom/engine/model_file.hpp>
+#include <bloom/engine/safetensors.hpp>
+#include <bloom/json/reader.hpp>
+#include <bloom/text/hf_tokenizer.hpp>
+
+namespace bloom::engine {
+
+struct ModelFile::Impl {
+    std::variant<GgufFile, SafetensorsModel> source;
+    std::filesystem::path directory; ///< safetensors only
+    std::string config_json;         ///< safetensors only
+    std::string name;
+    ModelConfig config;
+    Weights weights;
+
+    explicit Impl(GgufFile file) : source(std::move(file)) {}
+
+    explicit Impl(SafetensorsModel model) : source(std::move(model)) {}
+
+    std::span<const MappedFile> files() const noexcept {
+        return std::visit([](const auto& s) { return s.files(); }, source);
+    }
+
+    std::span<const TensorInfo> tensors() const noexcept {
+        return std::visit([](const auto& s) { return s.tensors(); }, source);
+    }
+
+    void advise_layer(std::int64_t layer, Advice advice) const noexcept {
+        for (int r = 0; r < kRoleCount; ++r) {
+            const WeightView* view = weights.find(static_cast<Role>(r), layer);
+            if (view == nullptr) continue;
+            for (int i = 0; i < view->n_ranges; ++i) {
+                const FileRange& range = view->ranges[static_cast<std::size_t>(i)];
+                files()[range.file].advise(range.offset, range.bytes, advice);
+            }
+        }
+    }
+};
+
+namespace {
+
+/// Largest side file besides tokenizer.json; chat templates are bounded by 1 MiB themselves.
+constexpr std::uint64_t kMaxSideFileBytes = 32U << 20;
+
+/// Tensors that a warning names one by one.
+constexpr std::size_t kListedNames = 16;
+
+/// Contents of an optional file of the directory; empty when it is absent.
+Result<std::string> optional_file(const std::filesystem::path& directory, std::string_view name,
+                                  std::uint64_t max_bytes) {
+    BLOOM_TRY(const std::filesystem::path store, store_root(directory));
+    auto text = read_small_file(directory, name, store, max_bytes);
+    if (!text && text.error().code() == Code::not_found) return std::string();
+    return text;
+}
+
+Result<ModelTokenizer> read_directory_tokenizer(const std::filesystem::path& directory) {
+    BLOOM_TRY(const std::string tokenizer,
+              optional_file(directory, "tokenizer.json", text::kMaxTokenizerJsonBytes));
+    if (tokenizer.empty()) {
+        return Error{Code::not_found, fmt::format("{} has no tokenizer.json",
+                                                  bloom::quoted(directory.string(), 256))};
+    }
+    BLOOM_TRY(const std::string config,
+              optional_file(directory, "tokenizer_config.json", kMaxSideFileBytes));
+    BLOOM_TRY(const std::string generation,
+              optional_file(directory, "generation_config.json", kMaxSideFileBytes));
+    BLOOM_TRY(const std::string jinja,
+              optional_file(directory, "chat_template.jinja", kMaxSideFileBytes));
+    BLOOM_TRY(text::HfTokenizer read, text::read_hf_tokenizer({.tokenizer_json = tokenizer,
+                                                               .tokenizer_config_json = config,
+                                                               .generation_config_json = generation,
+                                                               .chat_template_jinja = jinja}));
+    ModelTokenizer out;
+    out.vocab = std::move(read.vocab);
+    if (!read.chat_template.empty())
+        out.chat_templates.push_back({"default", std::move(read.chat_template)});
+    for (auto& [name, source] : read.named_templates) {
+        if (name != "default") out.chat_templates.push_back({std::move(name), std::move(source)});
+    }
+    return out;
+}
+
+std::string describe_config_value(const json::Value& value) {
+    if (const auto b = value.as_bool()) return *b ? "true" : "false";
+    if (const auto i = value.as_int64()) return fmt::format("{}", *i);
+    if (const auto d = value.as_double()) return fmt::format("{}", *d);
+    if (const auto s = value.as_string()) return bloom::quoted(*s);
+    if (const auto a = value.as_array()) return fmt::format("[{} entries]", a->size());
+    if (const auto o = value.as_object()) return fmt::format("{{{} members}}", o->size());
+    return "null";
+}
+
+void add_config_metadata(std::string_view config_json, std::vector<MetadataEntry>& out) {
+    json::Parser parser;
+    const auto root =
+        parser.parse(config_json); // it was read before; a failure only shortens the list
+    if (!root || !root->is_object()) return;
+    for (const json::Member member : *root->as_object()) {
+        out.push_back({"config." + std::string(member.key),
+                       std::string(json::to_string(member.value.kind())),
+                       describe_config_value(member.value)});
+    }
+}
+
+} // namespace
+
+std::string_view to_string(Container container) noexcept {
+    return container == Container::gguf ? "gguf" : "safetensors";
+}
+
+ModelFile::ModelFile(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
+
+ModelFile::ModelFile(ModelFile&&) noexcept = default;
+ModelFile& ModelFile::operator=(ModelFile&&) noexcept = default;
+ModelFile::~ModelFile() = default;
+
+Result<ModelFile> ModelFile::from_gguf(GgufFile file, const std::string& fallback_name) {
+    auto impl = std::make_unique<Impl>(std::move(file));
+    const auto& gguf = std::get<GgufFile>(impl->source);
+    const auto read = [&]() -> Result<> {
+        BLOOM_TRY(const std::string_view name,
+                  gguf.metadata().text_or("general.name", fallback_name));
+        impl->name = name;
+        BLOOM_TRY(impl->config, read_gguf_config(gguf));
+        BLOOM_TRY(impl->weights, load_gguf_weights(impl->config, gguf.tensors()));
+        return {};
+    };
+    if (auto done = read(); !done)
+        return std::move(done).error().with_context(gguf.files().front().name());
+    return ModelFile(std::move(impl));
+}
+
+Result<ModelFile> ModelFile::open_directory(const std::filesystem::path& directory) {
+    BLOOM_TRY(const std::filesystem::path store, store_root(directory));
+    BLOOM_TRY(std::string config_json,
+              read_small_file(directory, "config.json", store, kMaxConfigJsonBytes));
+    BLOOM_TRY(SafetensorsModel model, SafetensorsModel::open(directory));
+    auto impl = std::make_unique<Impl>(std::move(model));
+    impl->directory = directory;
+    impl->config_json = std::move(config_json);
+    impl->name = directory.has_filename() ? directory.filename().string()
+                                          : directory.parent_path().filename().string();
+    const auto read = [&]() -> Result<> {
+        const auto& tensors = std::get<SafetensorsModel>(impl->source);
+        const bool has_head = tensors.find_tensor("lm_head.weight") != nullptr;
+        BLOOM_TRY(HfConfig config, read_hf_config(impl->config_json, has_head));
+        impl->config = std::move(config.model);
+        BLOOM_TRY(impl->weights,
+                  load_hf_weights(impl->config, config.quantization, tensors.tensors()));
+        return {};
+    };
+    if (auto done = read(); !done) return std::move(done).error().with_context(directory.string());
+    return ModelFile(std::move(impl));
+}
+
+Result<ModelFile> ModelFile::open(const std::filesystem::path& path) {
+    std::error_code ec;
+    if (std::filesystem::is_directory(path, ec)) return open_directory(path);
+    if (path.extension() == ".safetensors") {
+        return Error{Code::invalid_argument,
+                     fmt::format("{} is one file of a model; open the directory it is in",
+                                 bloom::quoted(path.string(), 256))};
+    }
+    BLOOM_TRY(GgufFile file, GgufFile::open(path));
+    return from_gguf(std::move(file), path.stem().string());
+}
+
+Result<ModelFile> ModelFile::from_memory(ByteSpan gguf, std::string name) {
+    BLOOM_TRY(GgufFile file, GgufFile::from_memory(gguf, name));
+    return from_gguf(std::move(file), name);
+}
+
+Container ModelFile::container() const noexcept {
+    return std::holds_alternative<GgufFile>(impl_->source) ? Container::gguf
+                                                           : Container::safetensors;
+}
+
+const ModelConfig& ModelFile::config() const noexcept {
+    return impl_->config;
+}
+
+const Weights& ModelFile::weights() const noexcept {
+    return impl_->weights;
+}
+
+const std::string& ModelFile::name() const noexcept {
+    return impl_->name;
+}
+
+std::uint64_t ModelFile::file_bytes() const noexcept {
+    std::uint64_t sum = 0;
+    for (const MappedFile& file : impl_->files())
+        sum += file.size();
+    return sum;
+}
+
+std::int64_t ModelFile::n_parameters() const noexcept {
+    std::int64_t sum = 0;
+    for (const WeightView& view : impl_->weights.all())
+        sum += view.matrix.rows * view.matrix.k;
+    return sum;
+}
+
+Result<ModelTokenizer> ModelFile::tokenizer() const {
+    if (const auto* gguf = std::get_if<GgufFile>(&impl_->source)) return read_gguf_tokenizer(*gguf);
+    return read_directory_tokenizer(impl_->directory);
+}
+
+std::span<const TensorInfo> ModelFile::tensors() const noexcept {
+    return impl_->tensors();
+}
+
+std::vector<MetadataEntry> ModelFile::metadata() const {
+    std::vector<MetadataEntry> out;
+    if (const auto* gguf = std::get_if<GgufFile>(&impl_->source)) {
+        for (const GgufMetadata::Entry& entry : gguf->metadata().entries()) {
+            out.push_back({entry.key, entry.value.type_name(), entry.value.describe()});
+        }
+        return out;
+    }
+    for (const auto& [key, value] : std::get<SafetensorsModel>(impl_->source).metadata()) {
+        out.push_back({"__metadata__." + key, "string", bloom::quoted(value)});
+    }
+    add_config_metadata(impl_->config_json, out);
+    return out;
+}
+
+std::vector<std::string> ModelFile::warnings() const {
+    std::vector<std::string> out;
+    if (const auto* model = std::get_if<SafetensorsModel>(&impl_->source)) {
+        out.assign(model->warnings().begin(), model->warnings().end());
+    }
+    const auto unused = impl_->weights.unused();
+    for (std::size_t n = 0; n < unused.size() && n < kListedNames; ++n) {
+        out.push_back(fmt::format("tensor {} is not used", bloom::quoted(unused[n])));
+    }
+    if (unused.size() > kListedNames) {
+        out.push_back(fmt::format("{} tensors in all are not used", unused.size()));
+    }
+    return out;
+}
+
+Result<> ModelFile::begin_layer(std::int64_t layer) const {
+    for (const MappedFile& file : impl_->files())
+        BLOOM_OK(file.check_unchanged());
+    impl_->advise_layer(layer, Advice::will_need);
+    return {};
+}
+
+void ModelFile::end_layer(std::int64_t layer) const noexcept {
+    impl_->advise_layer(layer, Advice::dont_need);
+}
+
+} // namespace bloom::engine
