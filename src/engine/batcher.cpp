@@ -1,10 +1,9 @@
-#include <bloom/engine/batcher.hpp>
-
 #include <algorithm>
 
 #include <fmt/format.h>
 
 #include <bloom/base/check.hpp>
+#include <bloom/engine/batcher.hpp>
 
 namespace bloom::engine {
 namespace {
@@ -15,7 +14,8 @@ std::int32_t length(const std::vector<std::int32_t>& tokens) noexcept {
 
 } // namespace
 
-Batcher::Batcher(const BatcherOptions& options, StateStore& store) : options_(options), store_(store) {
+Batcher::Batcher(const BatcherOptions& options, StateStore& store)
+    : options_(options), store_(store) {
     BLOOM_CHECK(options.max_seqs > 0);
     BLOOM_CHECK(options.prefill_tokens >= kPrefillCut);
     BLOOM_CHECK(options.busy_prefill_tokens >= kPrefillCut);
@@ -233,25 +233,29 @@ void Batcher::admit() {
     for (;;) {
         const std::uint32_t seq = next_waiting();
         // Whoever is next stays next: smaller ones do not overtake, so nobody starves.
-        if (seq == compute::index_of(SeqId::none) || !admit_one(seq)) return;
+        if (seq == compute::index_of(SeqId::none)) return;
+        if (!admit_one(seq) && !preempt_paused(seq)) return;
     }
+}
+
+bool Batcher::preempt_paused(std::uint32_t other_than) {
+    for (std::size_t i = running_.size(); i-- > 0;) {
+        const std::uint32_t seq = running_[i];
+        if (!seqs_[seq]->paused || seq == other_than) continue;
+        preempt(seq);
+        return true;
+    }
+    return false;
 }
 
 bool Batcher::make_room(std::uint32_t seq, std::int64_t n_tokens, bool preempt_running) {
     while (!store_.ensure(seqs_[seq]->state, n_tokens)) {
-        const auto latest = [&](bool paused) {
-            for (std::size_t i = running_.size(); i-- > 0;) {
-                const Seq& s = *seqs_[running_[i]];
-                if (s.paused == paused && !s.in_step && !s.state.tables.empty() &&
-                    (running_[i] != seq || !paused)) {
-                    return running_[i];
-                }
-            }
-            return compute::index_of(SeqId::none);
-        };
-        std::uint32_t victim = latest(true);
-        if (victim == compute::index_of(SeqId::none) && preempt_running) victim = latest(false);
-        if (victim == compute::index_of(SeqId::none)) return false;
+        if (preempt_paused(seq)) continue;
+        if (!preempt_running) return false;
+        const auto latest = std::find_if(running_.rbegin(), running_.rend(),
+                                         [&](std::uint32_t s) { return !seqs_[s]->in_step; });
+        if (latest == running_.rend()) return false;
+        const std::uint32_t victim = *latest;
         preempt(victim);
         if (victim == seq) return false;
     }
@@ -308,8 +312,7 @@ void Batcher::schedule_prefills() {
         const std::uint64_t clock_b = keys_[seqs_[b]->key].clock;
         return clock_a != clock_b ? clock_a < clock_b : seqs_[a]->arrival < seqs_[b]->arrival;
     });
-    std::int32_t budget =
-        step_.empty() ? options_.prefill_tokens : options_.busy_prefill_tokens;
+    std::int32_t budget = step_.empty() ? options_.prefill_tokens : options_.busy_prefill_tokens;
     stalled_ = false;
     for (const std::uint32_t seq : order_) {
         if (!schedule_chunk(seq, budget)) stalled_ = true;

@@ -16,7 +16,8 @@ namespace bloom::engine {
 struct BatcherOptions {
     std::int32_t max_seqs = 16;      ///< sequences that hold pages at one time
     std::int32_t max_waiting = 1024; ///< sequences waiting for a slot
-    /// Prompt tokens per step while nobody is generating: enough for full use of the matrix kernels.
+    /// Prompt tokens per step while nobody is generating: enough for full use of the matrix
+    /// kernels.
     std::int32_t prefill_tokens = 512;
     /// Prompt tokens per step beside running streams: their inter-token time is what it costs.
     std::int32_t busy_prefill_tokens = 128;
@@ -29,15 +30,15 @@ enum class SeqId : std::uint32_t { none = 0xffffffffU };
 /// tokens go in, rows come out, and somebody else runs them and appends what was sampled.
 ///
 /// Admission and pages: a sequence is admitted when the pages of its tokens so far are available
-/// besides one for every running sequence. Answers are not reserved in advance: with a default bound
-/// of 8192 tokens that would leave most of the memory idle. When pages run out, sequences are
+/// besides one for every running sequence. Answers are not reserved in advance: with a default
+/// bound of 8192 tokens that would leave most of the memory idle. When pages run out, sequences are
 /// preempted, paused ones first, then the latest admitted; they wait in their old place and are
-/// recomputed, which changes no token (design decision 23). The oldest is never preempted, and every
-/// sequence fits alone, so there is always progress.
+/// recomputed, which changes no token (design decision 23). The oldest is never preempted, and
+/// every sequence fits alone, so there is always progress.
 ///
-/// Fairness: each fair key has a clock that advances with every computed token. The waiting sequence
-/// of the key with the lowest clock is admitted first, and prompts take their turns in that order,
-/// chunk by chunk. A key that was idle starts at the lowest clock of the active ones.
+/// Fairness: each fair key has a clock that advances with every computed token. The waiting
+/// sequence of the key with the lowest clock is admitted first, and prompts take their turns in
+/// that order, chunk by chunk. A key that was idle starts at the lowest clock of the active ones.
 ///
 /// Thread: one. Cost of a step: linear in sequences; no allocation in steady state.
 class Batcher {
@@ -55,13 +56,14 @@ public:
     /// Queues a sequence. Errors: limit_reached when the queue is full, too_large when it would not
     /// fit even alone.
     Result<SeqId> add(NewSequence seq);
-    /// Makes a second sequence with the same tokens, all of which but the last are computed. It has
-    /// the slot that admission set aside. When pages are missing it waits and is recomputed.
+    /// Makes a second sequence with the same tokens, all of which are computed. It has the slot
+    /// that admission set aside. When pages are missing it waits and is recomputed.
     SeqId fork(SeqId parent, StateStore::CopyPage copy);
     /// Forgets a sequence in any state; its pages are free when this returns.
     void remove(SeqId id);
 
-    /// A paused sequence keeps its pages while nobody needs them, and costs no computing.
+    /// A paused sequence keeps its slot and pages while nobody waits for them, and costs no
+    /// computing: a reader that has stopped does not stop others.
     void pause(SeqId id);
     void resume(SeqId id);
 
@@ -86,8 +88,9 @@ public:
         bool empty() const noexcept { return items.empty(); }
 
         compute::StepInputs inputs(std::int32_t n_pools) const noexcept {
-            return {tokens,   positions, row_seq, logit_rows, static_cast<std::int32_t>(items.size()),
-                    n_pools, tables};
+            return {
+                tokens,  positions, row_seq, logit_rows, static_cast<std::int32_t>(items.size()),
+                n_pools, tables};
         }
     };
 
@@ -116,7 +119,7 @@ private:
     struct Key {
         std::string name;
         std::uint64_t clock = 0;
-        std::int32_t n_seqs = 0;                ///< waiting and running
+        std::int32_t n_seqs = 0;            ///< waiting and running
         std::vector<std::uint32_t> waiting; ///< by priority, then arrival; the next one last
     };
 
@@ -150,6 +153,7 @@ private:
     std::uint32_t next_waiting() const;
     void admit();
     bool admit_one(std::uint32_t seq);
+    bool preempt_paused(std::uint32_t other_than);
     void schedule_decodes();
     void schedule_prefills();
     bool schedule_chunk(std::uint32_t seq, std::int32_t& budget);
