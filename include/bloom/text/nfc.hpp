@@ -11,8 +11,8 @@ bool nfc_trivial(std::string_view text) noexcept;
 
 /// Replaces `out` by the text in Unicode normalisation form C (UAX 15). Ill-formed bytes pass
 /// unchanged and block composition.
-/// Returns: steps taken; O(n log n) for any input, also for long runs of combining marks, which
-///          must be put in order. Thread: any.
+/// Returns: steps taken; O(n) for any input, also for long runs of combining marks, which must be
+///          put in order. Thread: any.
 std::uint64_t normalize_nfc(std::string_view text, std::string& out);
 
 } // namespace bloom::text

@@ -30,13 +30,14 @@ enum class Splitter : std::uint8_t {
     afmoe_digits,  ///< runs of digits, in groups of three from the right
     afmoe_scripts, ///< runs of Asian scripts
     afmoe_words,
-    digits_single, ///< every number character alone
-    digits_run,    ///< runs of number characters
-    digits_three,  ///< three ASCII digits at a time
-    falcon_punctuation,
-    newline_single,    ///< every CR or LF alone
-    space_letters,     ///< optional white space and letters
-    space_punctuation, ///< optional white space and punctuation
+    digits_single,       ///< every number character alone
+    digits_run,          ///< runs of number characters
+    digits_three,        ///< three ASCII digits at a time
+    falcon_punctuation,  ///< runs of punctuation and of $+<=>^~|`
+    default_punctuation, ///< the same without `
+    newline_single,      ///< every CR or LF alone
+    space_letters,       ///< optional white space and letters
+    space_punctuation,   ///< optional white space and punctuation
     cjk_run,
     deepseek_letters, ///< optional white space and letters of the bicameral scripts
     deepseek_punctuation,

@@ -14,8 +14,8 @@
 
 namespace bloom::text {
 
-/// Longest text that encode takes at once.
-inline constexpr std::size_t kMaxEncodeBytes = std::size_t{1} << 30;
+/// Longest text that encode takes at once: far more than any context holds.
+inline constexpr std::size_t kMaxEncodeBytes = std::size_t{64} << 20;
 
 /// Work done by one encode, for tests that bound it and for benchmarks. Counts are added.
 struct EncodeStats {
@@ -33,7 +33,7 @@ struct EncodeOptions {
     bool parse_special = true;
     /// Bytes that came from users: control tokens that touch them are not matched. Sorted,
     /// disjoint.
-    std::span<const ByteRange> user_ranges;
+    std::span<const ByteRange> user_ranges = {};
     EncodeStats* stats = nullptr;
 };
 
@@ -44,6 +44,8 @@ struct EncodeOptions {
 /// Source:   the Hugging Face pipeline: added tokens, normaliser, pre-tokenizer, model, BOS/EOS.
 class Tokenizer {
 public:
+    struct Impl; ///< the tables, known to src/text only
+
     /// Errors: corrupt (a merge without its tokens, ids out of range), unsupported (unknown pre),
     /// too_large (kMaxTokens and the other bounds), each naming the value.
     static Result<std::shared_ptr<const Tokenizer>> create(VocabSpec spec);
@@ -87,7 +89,6 @@ public:
     std::span<const std::string_view> special_token_texts() const noexcept;
 
 private:
-    struct Impl;
     explicit Tokenizer(std::unique_ptr<const Impl> impl) noexcept;
 
     std::unique_ptr<const Impl> impl_;
