@@ -1,0 +1,25 @@
+#pragma once
+
+#include <memory>
+
+#include <bloom/compute/backend.hpp>
+#include <bloom/compute/team.hpp>
+
+namespace bloom::compute {
+
+struct CpuBackendOptions {
+    const kernels::KernelTable* table = nullptr; ///< required
+    Team* team = nullptr;                        ///< required; outlives the backend
+    /// f32 activations over dequantised weights instead of int8 products: goldens and audits.
+    bool precise = false;
+    /// Off: every operation by itself. The results are the same bits; tests compare them.
+    bool fuse = true;
+};
+
+/// The back end for processors. Compiling groups operations into regions, each at most two
+/// barriers: norm + quantise + all products of one input + what follows each product row; or the
+/// preparation of q, k, v with the attention of one kv head. Every region is split statically by
+/// output rows or by (kv head, row), so no sum depends on the number of workers.
+std::unique_ptr<Backend> make_cpu_backend(const CpuBackendOptions& options);
+
+} // namespace bloom::compute

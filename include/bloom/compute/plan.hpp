@@ -1,0 +1,140 @@
+#pragma once
+
+#include <cstdint>
+#include <variant>
+#include <vector>
+
+#include <bloom/compute/tensor.hpp>
+
+/// A plan is one step of a model as a straight list of operations over opaque tensors. It is written
+/// once per key and then run again and again: tokens, positions, page tables and row counts are step
+/// inputs (StepInputs), so nothing in a plan branches on data and a device may record it once.
+namespace bloom::compute {
+
+/// decode: every sequence has exactly one row. prefill: sequences may have several consecutive rows
+/// beside others that have one.
+enum class Phase : std::uint8_t { decode, prefill };
+
+/// Where an operation runs; `any` leaves it to the backend.
+enum class Placement : std::uint8_t { any, cpu, gpu };
+
+struct PlanKey {
+    Phase phase = Phase::decode;
+    std::int32_t max_rows = 1;        ///< tokens of a step
+    std::int32_t max_logit_rows = 1; ///< rows whose logits are wanted
+
+    friend bool operator==(const PlanKey&, const PlanKey&) = default;
+};
+
+/// out[t] = row tokens[t] of `table` [vocab, cols].
+struct EmbedOp {
+    WeightId table;
+    TensorId out;
+};
+
+/// Each run of `width` columns on its own: out = weight * in / rms(in), weight [width] f32.
+/// `width` == cols for a layer norm, head_dim for a norm per head. out may be in.
+struct RmsNormOp {
+    TensorId in;
+    WeightId weight;
+    float eps;
+    std::int64_t width;
+    TensorId out;
+};
+
+/// out[t, r] = sum_k weight[r, k] * in[t, k] + bias[r]. bias may be none.
+struct MatmulOp {
+    TensorId in;
+    WeightId weight;
+    WeightId bias;
+    TensorId out;
+};
+
+/// into += from.
+struct AddOp {
+    TensorId into;
+    TensorId from;
+};
+
+/// Rotates the heads of x [n_heads * head_dim] in place by the row's position, half-split pairs.
+struct RopeOp {
+    TensorId x;
+    RopeId table;
+    std::int32_t n_heads;
+    std::int32_t head_dim;
+};
+
+/// Writes k and v [n_kv_heads * dim] of every row to its sequence's page in `pool`.
+struct KvStoreOp {
+    TensorId k;
+    TensorId v;
+    KvPoolId pool;
+    std::int32_t layer; ///< index within the pool's group
+};
+
+/// Causal attention of q [n_heads * k_dim] over the row's sequence up to and with its own position,
+/// at most the pool's window; out [n_heads * v_dim].
+struct AttentionOp {
+    TensorId q;
+    KvPoolId pool;
+    std::int32_t layer;
+    std::int32_t n_heads;
+    float scale;
+    TensorId out;
+};
+
+/// out = silu(gate) * up.
+struct SiluMulOp {
+    TensorId gate;
+    TensorId up;
+    TensorId out;
+};
+
+/// out[i] = in[logit_rows[i]]: from all rows to the ones that matter.
+struct GatherRowsOp {
+    TensorId in;
+    TensorId out;
+};
+
+/// Names the tensor that sample() and read_logits() look at after the run.
+struct LogitsOp {
+    TensorId in;
+};
+
+using OpBody = std::variant<EmbedOp, RmsNormOp, MatmulOp, AddOp, RopeOp, KvStoreOp, AttentionOp,
+                            SiluMulOp, GatherRowsOp, LogitsOp>;
+
+struct Op {
+    OpBody body;
+    Placement placement = Placement::any;
+};
+
+class Plan {
+public:
+    explicit Plan(PlanKey key) : key_(key) {}
+
+    const PlanKey& key() const noexcept { return key_; }
+
+    const std::vector<Op>& ops() const noexcept { return ops_; }
+
+    const std::vector<TensorDesc>& tensors() const noexcept { return tensors_; }
+
+    const TensorDesc& desc(TensorId id) const { return tensors_[index_of(id)]; }
+
+    /// A new intermediate f32 tensor. Reuse handles between layers: each is a buffer.
+    TensorId tensor(std::int64_t cols, RowKind rows = RowKind::tokens) {
+        tensors_.push_back({DType::f32, rows, cols});
+        return static_cast<TensorId>(tensors_.size() - 1);
+    }
+
+    void add(OpBody body, Placement placement = Placement::any) {
+        ops_.push_back({body, placement});
+    }
+
+private:
+    PlanKey key_;
+    std::vector<Op> ops_;
+    std::vector<TensorDesc> tensors_;
+};
+
+} // namespace bloom::compute

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include <bloom/base/result.hpp>
+#include <bloom/compute/backend.hpp>
+#include <bloom/compute/plan.hpp>
+#include <bloom/engine/model_file.hpp>
+#include <bloom/engine/state.hpp>
+
+namespace bloom::engine {
+
+struct ArchOptions {
+    std::int32_t n_layers = 0; ///< only the first so many; 0: all
+    kernels::KvType kv_type = kernels::KvType::f16;
+};
+
+/// A model family's graph over weights that are in a backend already. Page pool i of the backend
+/// belongs to group i of state(). Immutable.
+class Graph {
+public:
+    virtual ~Graph() = default;
+
+    virtual const StateSpec& state() const noexcept = 0;
+    /// Logits per position; the surplus over the tokenizer's ids must be masked.
+    virtual std::int64_t vocab_rows() const noexcept = 0;
+    /// The model as a plan for steps up to the key's sizes.
+    virtual compute::Plan plan(const compute::PlanKey& key) const = 0;
+    /// Bytes of weights that one token must read, as they are in the file: the roof of decoding.
+    virtual std::int64_t bytes_per_token() const noexcept = 0;
+    /// Multiplications of matrix elements per token, the head apart: the roof of prefill is twice
+    /// it.
+    virtual std::int64_t macs_per_token() const noexcept = 0;
+};
+
+/// Packs the weights of a dense model (llama, qwen2, qwen3) layer by layer and builds its graph.
+/// Errors: those of the backend and the file; unsupported for other families.
+Result<std::unique_ptr<const Graph>> load_dense(const ModelFile& file, compute::Backend& backend,
+                                                const ArchOptions& options);
+
+/// Chooses by the file's architecture.
+Result<std::unique_ptr<const Graph>> load_graph(const ModelFile& file, compute::Backend& backend,
+                                                const ArchOptions& options);
+
+} // namespace bloom::engine

@@ -1,0 +1,162 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <bloom/base/function_ref.hpp>
+#include <bloom/base/result.hpp>
+#include <bloom/compute/team.hpp>
+#include <bloom/engine/model_file.hpp>
+#include <bloom/gen/event.hpp>
+#include <bloom/gen/generation.hpp>
+
+#include "kernels/kernel_table.hpp"
+
+namespace bloom::text {
+class Tokenizer;
+}
+
+namespace bloom::engine {
+
+/// A request inside one engine; the caller's number, never used twice.
+enum class RequestId : std::uint64_t { none = 0 };
+
+/// Why somebody stops a request; decides the failure class of its last event.
+enum class CancelReason : std::uint8_t { client_gone, deadline, shutdown, overload };
+
+// Bounds of a request beyond those of gen::Generation.
+inline constexpr std::int32_t kMaxChoices = 8;
+inline constexpr std::size_t kMaxPrompts = 32;
+/// Bytes of rendered prompts that one step turns into tokens; at least one request is taken. About
+/// 10 ms, so that running streams keep going beside long prompts.
+inline constexpr std::size_t kPrepareBytesPerStep = std::size_t{256} << 10;
+inline constexpr std::int64_t kDefaultKvBudgetBytes = std::int64_t{1} << 30;
+
+struct EngineOptions {
+    compute::Team* team = nullptr; ///< required; shared with other engines, outlives them
+    /// Instruction set of the kernels; nullptr: the fastest that runs here.
+    const kernels::KernelTable* table = nullptr;
+    bool precise = false;      ///< f32 activations and cache: goldens and audits
+    std::int32_t n_layers = 0; ///< only the first so many; 0: all
+    /// Longest sequence; 0: the model's. Cut to what the cache holds.
+    std::int32_t ctx_len = 0;
+    std::int32_t max_seqs = 16; ///< sequences computed side by side; at least kMaxChoices are
+    std::int32_t max_waiting = 1024;
+    std::int64_t kv_budget_bytes = kDefaultKvBudgetBytes;
+    std::int32_t prefill_tokens = 512;
+    std::int32_t busy_prefill_tokens = 128;
+    bool cache_prefixes = true;
+    /// What sequences without a seed of their own are drawn from, together with their request id.
+    std::uint64_t seed_base = 0;
+};
+
+/// Takes what a step produced. Called on the engine thread, once per request and step.
+class EventSink {
+public:
+    virtual ~EventSink() = default;
+    /// The batch may be moved from; otherwise its memory is used again.
+    virtual void on_events(RequestId id, gen::EventBatch&& events) = 0;
+};
+
+/// What is free and how fast it goes, for schedulers. `sequence` rises with every change of a count.
+struct EngineCapacity {
+    std::uint64_t sequence = 0;
+    std::int32_t free_slots = 0;
+    std::int32_t running = 0;
+    std::int32_t queued = 0;
+    std::int64_t pages_available = 0; ///< of the scarcest group, cached prefixes included
+    std::int64_t pages_total = 0;
+    double tokens_per_s = 0;        ///< generated, over the last second or so
+    double prompt_tokens_per_s = 0; ///< computed for prompts, likewise
+};
+
+/// What a model is, for listings.
+struct EngineInfo {
+    std::string name;
+    std::string arch;
+    std::int32_t ctx_len = 0;
+    std::int32_t vocab_rows = 0;
+    std::int32_t n_tokens = 0;
+    std::int64_t n_parameters = 0;
+    std::int64_t file_bytes = 0;
+    std::int64_t weight_bytes = 0; ///< packed
+    std::int64_t kv_bytes = 0;     ///< reserved
+    std::int64_t kv_bytes_per_token = 0;
+    std::int64_t bytes_per_token = 0; ///< weights that decoding one token reads
+    std::int64_t macs_per_token = 0;  ///< multiplications in matrices, the head apart
+    std::string kernel_isa;
+    bool has_chat_template = false;
+};
+
+/// One loaded model and everything that generates with it: template, tokenizer, batcher, backend,
+/// sampler, detokeniser, output parser, stop strings.
+///
+/// Events of a request, in order: started{prompt and cached tokens} when its first rows are
+/// computed; reasoning and text deltas; finished per choice, whose `usage` are the totals so far; an
+/// `usage` event directly before the last finished. Or failed{class, usage} at any time, the last
+/// event: invalid_request (the template refused, no template), context_length, timeout, cancelled,
+/// overloaded, provider. accepted and refused are the caller's, from submit()'s result.
+///
+/// Credit: text goes out as long as the request's choices together have not passed its credit in
+/// bytes; beyond it they pause and cost no computing until add_credit().
+///
+/// Thread: one for everything, the engine thread; step() alone computes.
+class Engine {
+public:
+    /// Loads a model: packs its weights, reserves pages. Errors: those of the file and the
+    /// tokenizer; out_of_memory; invalid_argument (a budget that holds no sequence).
+    static Result<std::unique_ptr<Engine>> create(ModelFile file, const EngineOptions& options);
+
+    virtual ~Engine() = default;
+
+    /// Takes a request; its events come from the following steps. Errors: id_reused; limit_reached
+    /// (the queue is full: refuse as busy); invalid_argument (a bound above, stop strings).
+    virtual Result<> submit(RequestId id, std::shared_ptr<const gen::Generation> generation,
+                            std::int64_t credit_bytes) = 0;
+    /// Stops a request; pages and slots are free when this returns and the next step() delivers
+    /// failed{cancelled | timeout | overloaded} with the final counts. Unknown ids are ignored: the
+    /// request may have ended by itself.
+    virtual void cancel(RequestId id, CancelReason reason) = 0;
+    /// The reader has taken `bytes` more. Unknown ids are ignored.
+    virtual void add_credit(RequestId id, std::int64_t bytes) = 0;
+
+    /// Prepares, computes one batch, delivers events. now_ms: the clock of gen::Generation::deadline_ms.
+    /// Returns whether calling again at once has something to do. Call it after every submit,
+    /// cancel and add_credit, and when a deadline may have passed.
+    virtual bool step(EventSink& sink, std::int64_t now_ms) = 0;
+
+    /// Requests that have not ended.
+    virtual std::int32_t n_requests() const noexcept = 0;
+    virtual EngineCapacity capacity() const = 0;
+    virtual const EngineInfo& info() const noexcept = 0;
+    virtual const text::Tokenizer& tokenizer() const noexcept = 0;
+    virtual const ModelFile& file() const noexcept = 0;
+
+    /// Ids of a raw text, specials matched; BOS where the model wants it.
+    virtual Result<std::vector<std::int32_t>> tokenize(std::string_view text) const = 0;
+    /// Ids of the rendered prompts of a request, without running it. Errors as the failures of
+    /// submit: invalid_argument, unsupported.
+    virtual Result<std::vector<std::vector<std::int32_t>>>
+    render(const gen::Generation& generation) const = 0;
+
+    using LogitsCallback = FunctionRef<void(std::int64_t position, std::span<const float> logits)>;
+    /// Runs ids from an empty sequence and shows the logits [vocab_rows] of every position.
+    /// Errors: invalid_argument (an id out of range, none, too many), busy (requests are running).
+    virtual Result<> logits(std::span<const std::int32_t> ids, LogitsCallback show) = 0;
+
+    /// What bench_model measures: one step of `rows_per_seq` tokens for each of n_seqs synthetic
+    /// sequences that have `past` tokens already (their contents do not matter), logits of the last.
+    /// Errors: busy; too_large when they do not fit.
+    virtual Result<> run_synthetic(std::int32_t n_seqs, std::int32_t past,
+                                   std::int32_t rows_per_seq) = 0;
+
+    /// Forgets cached prefixes that nobody uses; tests of leaks.
+    virtual void drop_prefix_cache() = 0;
+    virtual std::int64_t pages_in_use() const noexcept = 0;
+};
+
+} // namespace bloom::engine

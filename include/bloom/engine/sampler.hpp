@@ -1,0 +1,90 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include <bloom/gen/generation.hpp>
+
+namespace bloom::engine {
+
+/// The number in [0, 1) that decides a sequence's draw number `n`: a function of its three arguments
+/// and nothing else, so what else runs, or a recomputed cache, cannot change a draw.
+double draw_uniform(std::uint64_t seed, std::uint32_t choice, std::uint64_t n) noexcept;
+
+/// How often a token stands in the prompt and in the output; open addressing, one probe as a rule.
+class TokenCounts {
+public:
+    struct Entry {
+        std::int32_t token = -1;
+        std::uint32_t in_output = 0;
+    };
+
+    void add_prompt(std::int32_t token) { entry(token); }
+
+    void add_output(std::int32_t token) { ++entry(token).in_output; }
+
+    /// Every token seen, in no particular order; entries with token -1 are empty.
+    std::span<const Entry> entries() const noexcept { return entries_; }
+
+    void reserve(std::size_t n_tokens);
+
+private:
+    Entry& entry(std::int32_t token);
+    void grow(std::size_t capacity);
+
+    std::vector<Entry> entries_;
+    std::size_t used_ = 0;
+};
+
+/// Memory of one sampling thread, reused from token to token.
+struct SamplerScratch {
+    struct Candidate {
+        double z;
+        std::int32_t token;
+    };
+
+    std::vector<float> logits;
+    std::vector<Candidate> candidates;
+    std::vector<double> weights;
+};
+
+/// Draws the tokens of one choice. In this order: bias; repetition penalty (prompt and output: a
+/// positive logit is divided, another multiplied); frequency and presence penalty (output only);
+/// temperature 0 takes the largest logit; temperature; top_k; top_p over what is left; min_p over
+/// what is left; draw. Among equal logits the lower id comes first, everywhere. Ids from n_valid on
+/// (rows that only pad the embedding) and NaN never win. Sums run in f64 in a fixed order: by id
+/// when nothing was cut off, otherwise by falling logit.
+/// Thread: one at a time; different samplers at once with different scratch.
+class Sampler {
+public:
+    Sampler(const gen::Sampling& options, std::uint64_t seed, std::uint32_t choice);
+
+    /// True when the result is the plain argmax of the logits, which backends find by themselves.
+    bool is_plain_greedy() const noexcept { return plain_greedy_; }
+
+    /// The prompt, before the first draw.
+    void observe_prompt(std::span<const std::int32_t> tokens);
+    /// The next token. logits [vocab]; n_valid <= logits.size().
+    std::int32_t sample(std::span<const float> logits, std::int32_t n_valid,
+                        SamplerScratch& scratch) const;
+    /// A token has been chosen (by sample or elsewhere): counts it and moves to the next draw.
+    void accept(std::int32_t token);
+
+    std::uint64_t n_accepted() const noexcept { return n_accepted_; }
+
+private:
+    void adjust(std::span<float> logits) const;
+    void keep_top_k(std::vector<SamplerScratch::Candidate>& candidates) const;
+    void keep_top_p(SamplerScratch& scratch, double max, double total) const;
+
+    gen::Sampling options_;
+    std::uint64_t seed_;
+    std::uint32_t choice_;
+    std::uint64_t n_accepted_ = 0;
+    bool plain_greedy_;
+    bool counts_needed_;
+    TokenCounts counts_;
+};
+
+} // namespace bloom::engine

@@ -1,0 +1,167 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <bloom/base/function_ref.hpp>
+#include <bloom/compute/backend.hpp>
+
+namespace bloom::engine {
+
+/// What one sequence of a model has to remember between steps.
+struct StateSpec {
+    std::vector<compute::KvGroupSpec> groups;
+    std::int64_t recurrent_bytes = 0; ///< per sequence, beside the pages; 0 for attention models
+};
+
+/// Prefill is cut, and prefixes are reused, only at multiples of this many absolute tokens (design
+/// decision 23): whatever else is in the batch or the cache, a token meets the same arithmetic.
+inline constexpr std::int32_t kPrefillCut = 64;
+static_assert(kPrefillCut % compute::kPageTokens == 0);
+
+/// Pages of one group: who holds how many references. Page numbers are [0, size()).
+class PagePool {
+public:
+    explicit PagePool(std::int64_t n_pages);
+
+    std::int64_t size() const noexcept { return static_cast<std::int64_t>(refs_.size()); }
+
+    std::int64_t n_free() const noexcept { return static_cast<std::int64_t>(free_.size()); }
+
+    /// A page with one reference, or -1 when none is free.
+    std::int32_t take() noexcept;
+    void add_ref(std::int32_t page) noexcept;
+    /// Gives one reference back; the last one frees the page. Nothing is copied or cleared.
+    void drop_ref(std::int32_t page) noexcept;
+
+    std::uint32_t refs(std::int32_t page) const noexcept {
+        return refs_[static_cast<std::size_t>(page)];
+    }
+
+private:
+    std::vector<std::uint32_t> refs_;
+    std::vector<std::int32_t> free_;
+};
+
+/// The pages of one sequence: a table per group, and the cached blocks that its start consists of.
+/// Owned by whoever owns the sequence; filled and emptied only by StateStore.
+struct SequenceState {
+    std::vector<std::vector<std::int32_t>> tables; ///< [group][page of the sequence], -1: dropped
+    std::vector<std::uint32_t> blocks;             ///< cache entries of pages 0, 1, ...
+    std::vector<std::int32_t> window_start; ///< [group] first page not yet dropped
+};
+
+/// All pages of a model and the cache of prefixes over them.
+///
+/// The cache is a tree of blocks of 16 tokens: a block is found by its parent and its exact tokens,
+/// the first one by the scope too, so that nothing can be learned across scopes. A block holds one
+/// reference on a page in each group. Blocks that no sequence uses stay until their pages are
+/// needed, least recently used first, ends of chains before their beginnings.
+/// Thread: one. Cost: no allocation after construction, except when a table grows.
+class StateStore {
+public:
+    /// n_pages: per group. Without `cache_prefixes` nothing is ever shared except by fork().
+    StateStore(StateSpec spec, std::span<const std::int64_t> n_pages, bool cache_prefixes);
+
+    const StateSpec& spec() const noexcept { return spec_; }
+
+    std::size_t n_groups() const noexcept { return pools_.size(); }
+
+    /// Pages that can be had: free ones and those that only the cache holds; the scarcest group.
+    std::int64_t n_available() const noexcept;
+    /// Pages that nobody holds, cache included, over all groups; all of them when nothing runs.
+    std::int64_t n_free() const noexcept;
+    std::int64_t n_pages() const noexcept;
+
+    /// Tokens of one sequence that fit if it had everything for itself.
+    std::int64_t max_tokens() const noexcept;
+
+    void init(SequenceState& seq) const;
+    /// Whether `seq` could grow to n_tokens and leave `spare` pages in every group. Says nothing for
+    /// sure where sequences share pages: ensure() decides.
+    bool has_room(const SequenceState& seq, std::int64_t n_tokens, std::int64_t spare) const noexcept;
+
+    /// Points an empty sequence at the longest cached prefix of `tokens` in `scope`, a multiple of
+    /// kPrefillCut and shorter than `tokens`. Returns its length. An empty scope shares nothing.
+    std::int32_t attach(SequenceState& seq, std::string_view scope,
+                        std::span<const std::int32_t> tokens);
+    /// Makes room for tokens [0, n_tokens). False when pages are missing; what was taken stays.
+    bool ensure(SequenceState& seq, std::int64_t n_tokens);
+    /// Offers the sequence's full pages of computed tokens [0, n_computed) to others of its scope.
+    /// A page that the cache has already is given up for the cached one.
+    void publish(SequenceState& seq, std::string_view scope, std::span<const std::int32_t> tokens,
+                 std::int64_t n_computed);
+    /// Gives back pages that no token from `position` on can see.
+    void drop_behind_window(SequenceState& seq, std::int64_t position);
+
+    using CopyPage =
+        FunctionRef<void(std::size_t group, std::int32_t from, std::int32_t to)>;
+    /// Makes `to` (empty) a second sequence with the same n_tokens computed tokens: full pages are
+    /// shared, a partly filled one is copied. False when pages are missing; then `to` is empty.
+    bool fork(const SequenceState& from, SequenceState& to, std::int64_t n_tokens, CopyPage copy);
+
+    /// Gives everything back; the sequence is empty again.
+    void release(SequenceState& seq);
+
+    /// Empties the cache of everything that no sequence uses.
+    void drop_cache();
+
+private:
+    static constexpr std::uint32_t kNone = 0xffffffffU;
+    static constexpr std::size_t kBlock = compute::kPageTokens;
+
+    struct Block {
+        std::uint64_t serial = 0; ///< never used twice; 0: not in use
+        std::uint64_t parent = 0; ///< serial of the block before; 0: the first
+        std::uint64_t hash = 0;
+        std::array<std::int32_t, kBlock> tokens{};
+        std::string scope;           ///< first blocks only
+        std::uint32_t n_users = 0;   ///< sequences
+        std::uint32_t next = kNone;  ///< in the hash bucket, or in the list of unused blocks
+        std::uint32_t newer = kNone; ///< in the list of blocks without users
+        std::uint32_t older = kNone;
+    };
+
+    std::uint64_t hash_of(std::uint64_t parent_hash, std::string_view scope,
+                          std::span<const std::int32_t> tokens) const noexcept;
+    std::uint32_t find_block(std::uint32_t parent, std::string_view scope,
+                             std::span<const std::int32_t> tokens, std::uint64_t hash) const;
+    std::uint32_t new_block(std::uint32_t parent, std::string_view scope,
+                            std::span<const std::int32_t> tokens, std::uint64_t hash);
+    void use_block(std::uint32_t block);
+    void leave_block(std::uint32_t block);
+    void list_push(std::uint32_t block);
+    void list_remove(std::uint32_t block);
+    void erase_block(std::uint32_t block);
+    bool evict_for(std::size_t group);
+    std::int32_t take_page(std::size_t group);
+    bool can_resume(std::span<const std::uint32_t> blocks, std::size_t n) const;
+
+    std::int32_t& block_page(std::uint32_t block, std::size_t group) {
+        return block_pages_[block * pools_.size() + group];
+    }
+
+    std::int32_t block_page(std::uint32_t block, std::size_t group) const {
+        return block_pages_[block * pools_.size() + group];
+    }
+
+    StateSpec spec_;
+    bool cache_;
+    std::vector<PagePool> pools_;
+    std::vector<std::int64_t> evictable_; ///< [group] pages of blocks without users
+
+    std::vector<Block> blocks_;
+    std::vector<std::int32_t> block_pages_; ///< [block][group], -1: none
+    std::vector<std::uint32_t> buckets_;
+    std::uint32_t unused_ = kNone; ///< list of free Block records
+    std::uint32_t newest_ = kNone;
+    std::uint32_t oldest_ = kNone;
+    std::uint64_t next_serial_ = 1;
+    std::vector<std::uint32_t> found_; ///< scratch of attach
+};
+
+} // namespace bloom::engine

@@ -1,0 +1,250 @@
+#include "compute/cpu/cpu_backend.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include <bloom/base/check.hpp>
+
+#include "compute/cpu/limits.hpp"
+
+namespace bloom::compute {
+
+std::int64_t page_bytes(const KvGroupSpec& spec) noexcept {
+    const std::int64_t element = spec.type == kernels::KvType::f32 ? 4 : 2;
+    return std::int64_t{spec.n_layers} * spec.n_kv_heads * (spec.k_dim + spec.v_dim) * kPageTokens *
+           element;
+}
+
+std::unique_ptr<Backend> make_cpu_backend(const CpuBackendOptions& options) {
+    BLOOM_CHECK(options.table != nullptr);
+    BLOOM_CHECK(options.team != nullptr);
+    return std::make_unique<cpu::CpuBackend>(options);
+}
+
+} // namespace bloom::compute
+
+namespace bloom::compute::cpu {
+
+void RopeTable::grow_to(std::int32_t position) {
+    while (static_cast<std::int64_t>(blocks.size()) * kBlock <= position) {
+        const auto first = static_cast<std::int64_t>(blocks.size()) * kBlock;
+        const std::int64_t sin_at = std::int64_t{kBlock} * pairs;
+        auto block = std::make_unique<float[]>(static_cast<std::size_t>(2 * sin_at));
+        for (std::int64_t p = 0; p < kBlock; ++p) {
+            for (std::int64_t j = 0; j < pairs; ++j) {
+                const double angle =
+                    static_cast<double>(first + p) * spec.inv_freq[static_cast<std::size_t>(j)];
+                const auto at = static_cast<std::size_t>(p * pairs + j);
+                block[at] = static_cast<float>(std::cos(angle) * spec.magnitude);
+                block[at + static_cast<std::size_t>(sin_at)] =
+                    static_cast<float>(std::sin(angle) * spec.magnitude);
+            }
+        }
+        blocks.push_back(std::move(block));
+    }
+}
+
+CpuBackend::CpuBackend(const CpuBackendOptions& options)
+    : options_(options), table_(*options.table), team_(*options.team),
+      workers_(static_cast<std::size_t>(options.team->size())) {}
+
+Result<WeightId> CpuBackend::upload_matrix(const kernels::SourceMatrix& source) {
+    BLOOM_CHECK(source.rows > 0);
+    BLOOM_CHECK(source.k > 0);
+    const int group = kernels::group_size(source.format);
+    if (source.k % group != 0) {
+        return Error{
+            Code::unsupported,
+            fmt::format("a matrix has {} columns, its format packs {} together", source.k, group)};
+    }
+    const std::size_t bytes = table_.packed_bytes(source.format, source.rows, source.k);
+    BLOOM_TRY(std::uint8_t* const data, arena_.take(bytes));
+    const int n_workers = team_.size();
+    team_.run([&](int w) {
+        const Range r = split_range(source.rows, table_.panel_rows, w, n_workers);
+        if (r.begin < r.end) table_.pack(source, r.begin, r.end, data);
+    });
+    weights_.push_back({{source.format, source.rows, source.k, data}, false});
+    return static_cast<WeightId>(weights_.size() - 1);
+}
+
+Result<WeightId> CpuBackend::upload_vector(std::span<const float> values) {
+    BLOOM_TRY(std::uint8_t* const data, arena_.take(values.size_bytes()));
+    std::memcpy(data, values.data(), values.size_bytes());
+    const auto n = static_cast<std::int64_t>(values.size());
+    weights_.push_back({{kernels::WeightFormat::f32, 1, n, data}, true});
+    return static_cast<WeightId>(weights_.size() - 1);
+}
+
+Result<RopeId> CpuBackend::add_rope(RopeSpec spec) {
+    RopeTable table;
+    table.pairs = static_cast<std::int64_t>(spec.inv_freq.size());
+    table.spec = std::move(spec);
+    ropes_.push_back(std::move(table));
+    return static_cast<RopeId>(ropes_.size() - 1);
+}
+
+Result<KvPoolId> CpuBackend::allocate_kv(const KvGroupSpec& spec, std::int64_t n_pages) {
+    if (spec.k_dim != spec.v_dim) {
+        return Error{Code::unsupported, fmt::format("keys of {} and values of {} in one cache",
+                                                    spec.k_dim, spec.v_dim)};
+    }
+    KvPool pool;
+    pool.spec = spec;
+    pool.n_pages = n_pages;
+    pool.element_bytes = spec.type == kernels::KvType::f32 ? 4 : 2;
+    pool.page_bytes = compute::page_bytes(spec);
+    pool.layer_bytes = pool.page_bytes / std::max(spec.n_layers, 1);
+    BLOOM_TRY(pool.memory, Mapping::make(static_cast<std::size_t>(pool.page_bytes) *
+                                         static_cast<std::size_t>(n_pages)));
+    pools_.push_back(std::move(pool));
+    return static_cast<KvPoolId>(pools_.size() - 1);
+}
+
+void CpuBackend::copy_page(KvPoolId id, std::int32_t from, std::int32_t to) {
+    const KvPool& pool = pools_[index_of(id)];
+    BLOOM_CHECK(from >= 0 && from < pool.n_pages);
+    BLOOM_CHECK(to >= 0 && to < pool.n_pages);
+    std::memcpy(pool.page(to, 0), pool.page(from, 0), static_cast<std::size_t>(pool.page_bytes));
+}
+
+BackendMemory CpuBackend::memory() const noexcept {
+    BackendMemory m;
+    m.weight_bytes = arena_.used_bytes();
+    for (const KvPool& p : pools_)
+        m.kv_bytes += p.page_bytes * p.n_pages;
+    m.scratch_bytes = static_cast<std::int64_t>(shared_.size() + prepared_.size() +
+                                                worker_bytes_ * workers_.size());
+    for (const RopeTable& r : ropes_) {
+        m.scratch_bytes +=
+            static_cast<std::int64_t>(r.blocks.size()) * RopeTable::kBlock * r.pairs * 8;
+    }
+    return m;
+}
+
+Result<CompiledId> CpuBackend::compile(const Plan& plan) {
+    Compiled out;
+    out.key = plan.key();
+    out.list = build_regions(plan, options_.fuse);
+    std::size_t bytes = 0;
+    for (const TensorDesc& d : plan.tensors()) {
+        BLOOM_CHECK(d.dtype == DType::f32);
+        Buffer b;
+        b.offset = bytes;
+        b.cols = d.cols;
+        b.rows = d.rows;
+        // Rows start on cache lines: workers that write neighbouring rows share none.
+        b.stride = static_cast<std::int64_t>(round_up(static_cast<std::size_t>(d.cols), 16));
+        const std::int64_t rows =
+            d.rows == RowKind::tokens ? out.key.max_rows : out.key.max_logit_rows;
+        bytes += static_cast<std::size_t>(rows * b.stride) * sizeof(float);
+        out.buffers.push_back(b);
+    }
+    const std::int64_t rows = std::max(out.key.max_rows, out.key.max_logit_rows);
+    const std::size_t prepared = prepared_bytes(plan, rows);
+    const std::size_t own = prepared_bytes(plan, std::min<std::int64_t>(rows, kRedundantRows));
+    BLOOM_OK(reserve_scratch(bytes, prepared, own));
+    compiled_.push_back(std::move(out));
+    return static_cast<CompiledId>(compiled_.size() - 1);
+}
+
+std::size_t CpuBackend::prepared_bytes(const Plan& plan, std::int64_t rows) const {
+    std::int64_t k = 0;
+    for (const Op& op : plan.ops()) {
+        if (const auto* m = std::get_if<MatmulOp>(&op.body)) k = std::max(k, plan.desc(m->in).cols);
+    }
+    return activation_bytes(k, rows);
+}
+
+Result<> CpuBackend::reserve_scratch(std::size_t shared, std::size_t prepared,
+                                     std::size_t per_worker) {
+    if (shared > shared_.size()) {
+        BLOOM_TRY(shared_, Mapping::make(shared));
+        plan_ = nullptr; // its results were there
+    }
+    if (prepared > prepared_.size()) {
+        BLOOM_TRY(prepared_, Mapping::make(prepared));
+    }
+    if (per_worker > worker_bytes_) {
+        for (WorkerScratch& w : workers_) {
+            BLOOM_TRY(w.memory, Mapping::make(per_worker));
+        }
+        worker_bytes_ = per_worker;
+    }
+    return {};
+}
+
+void CpuBackend::check_inputs(const Compiled& plan, const StepInputs& in) {
+    BLOOM_CHECK(!in.tokens.empty());
+    BLOOM_CHECK(in.tokens.size() <= static_cast<std::size_t>(plan.key.max_rows));
+    BLOOM_CHECK(in.logit_rows.size() <= static_cast<std::size_t>(plan.key.max_logit_rows));
+    BLOOM_CHECK(in.positions.size() == in.tokens.size());
+    BLOOM_CHECK(in.row_seq.size() == in.tokens.size());
+    BLOOM_CHECK(static_cast<std::size_t>(in.n_pools) == pools_.size());
+    BLOOM_CHECK(in.tables.size() == static_cast<std::size_t>(in.n_seqs) * pools_.size());
+    std::int32_t last = 0;
+    for (std::size_t r = 0; r < in.tokens.size(); ++r) {
+        BLOOM_CHECK(in.positions[r] >= 0);
+        BLOOM_CHECK(in.row_seq[r] >= 0 && in.row_seq[r] < in.n_seqs);
+        last = std::max(last, in.positions[r]);
+    }
+    for (const std::int32_t r : in.logit_rows) {
+        BLOOM_CHECK(r >= 0 && static_cast<std::size_t>(r) < in.tokens.size());
+    }
+    for (RopeTable& rope : ropes_)
+        rope.grow_to(last);
+}
+
+Result<> CpuBackend::run(CompiledId id, const StepInputs& inputs) {
+    BLOOM_CHECK(index_of(id) < compiled_.size());
+    const Compiled& plan = compiled_[index_of(id)];
+    check_inputs(plan, inputs);
+    plan_ = &plan;
+    inputs_ = &inputs;
+    n_logits_ = static_cast<std::int64_t>(inputs.logit_rows.size());
+    for (const Region& region : plan.list.regions) {
+        if (const auto* rows = std::get_if<RowsRegion>(&region)) {
+            run_rows(*rows);
+        } else if (const auto* matmul = std::get_if<MatmulRegion>(&region)) {
+            run_matmul(*matmul);
+        } else {
+            run_attention(std::get<AttentionRegion>(region));
+        }
+    }
+    inputs_ = nullptr;
+    return {};
+}
+
+void CpuBackend::sample(std::span<const std::int32_t> rows, std::int32_t n_valid,
+                        std::span<std::int32_t> out) {
+    BLOOM_CHECK(plan_ != nullptr);
+    BLOOM_CHECK(rows.size() == out.size());
+    const auto pick = [&](std::size_t i) {
+        const std::span<const float> logits = read_logits(rows[i]);
+        const auto n = std::min<std::int64_t>(n_valid, static_cast<std::int64_t>(logits.size()));
+        out[i] = static_cast<std::int32_t>(table_.argmax(logits.data(), n));
+    };
+    if (rows.size() == 1) {
+        pick(0);
+        return;
+    }
+    const int n_workers = team_.size();
+    team_.run([&](int w) {
+        const Range r = split_range(static_cast<std::int64_t>(rows.size()), 1, w, n_workers);
+        for (std::int64_t i = r.begin; i < r.end; ++i)
+            pick(static_cast<std::size_t>(i));
+    });
+}
+
+std::span<const float> CpuBackend::read_logits(std::int32_t r) {
+    BLOOM_CHECK(plan_ != nullptr);
+    BLOOM_CHECK(plan_->list.logits != TensorId::none);
+    BLOOM_CHECK(r >= 0 && r < n_logits_);
+    const Buffer& b = buffer(plan_->list.logits);
+    return {row(plan_->list.logits, r), static_cast<std::size_t>(b.cols)};
+}
+
+} // namespace bloom::compute::cpu

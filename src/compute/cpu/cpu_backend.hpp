@@ -1,0 +1,168 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include <bloom/compute/backend_cpu.hpp>
+
+#include "compute/cpu/memory.hpp"
+#include "compute/cpu/regions.hpp"
+
+namespace bloom::compute::cpu {
+
+/// Rotations of positions in blocks, so that growing moves nothing.
+struct RopeTable {
+    static constexpr std::int32_t kBlock = 1024; ///< positions: one allocation in 1024 tokens
+
+    RopeSpec spec;
+    std::int64_t pairs = 0;
+    /// Each block: cos [kBlock, pairs], then sin [kBlock, pairs].
+    std::vector<std::unique_ptr<float[]>> blocks;
+
+    void grow_to(std::int32_t position);
+
+    const float* cos(std::int32_t position) const noexcept {
+        const auto p = static_cast<std::size_t>(position);
+        return blocks[p / kBlock].get() + static_cast<std::int64_t>(p % kBlock) * pairs;
+    }
+
+    const float* sin(std::int32_t position) const noexcept {
+        return cos(position) + std::int64_t{kBlock} * pairs;
+    }
+};
+
+/// All pages of one group. Page p: [n_layers] of {K [n_kv_heads, 16, dim], V [n_kv_heads, 16,
+/// dim]}.
+struct KvPool {
+    KvGroupSpec spec;
+    std::int64_t n_pages = 0;
+    std::int64_t layer_bytes = 0;
+    std::int64_t page_bytes = 0;
+    std::size_t element_bytes = 0;
+    Mapping memory;
+
+    std::uint8_t* page(std::int32_t p, std::int32_t layer) const noexcept {
+        return memory.data() + p * page_bytes + layer * layer_bytes;
+    }
+};
+
+/// A weight: a packed matrix, or a vector of f32 in `data`.
+struct Weight {
+    kernels::PackedMatrix matrix{};
+    bool is_vector = false;
+
+    const float* vector() const noexcept { return reinterpret_cast<const float*>(matrix.data); }
+};
+
+struct Buffer {
+    std::size_t offset = 0; ///< into the scratch memory that all plans share
+    std::int64_t stride = 0;
+    RowKind rows = RowKind::tokens;
+    std::int64_t cols = 0;
+};
+
+struct Compiled {
+    PlanKey key;
+    RegionList list;
+    std::vector<Buffer> buffers;
+};
+
+/// Activations of one input in the forms that its weights want.
+struct Activations {
+    const float* x = nullptr;
+    std::int64_t x_stride = 0;
+    kernels::QuantisedActivations q32{};
+    kernels::QuantisedActivations q64{};
+};
+
+/// What one worker needs for itself.
+struct WorkerScratch {
+    Mapping memory;                 ///< prepared rows of small batches
+    std::vector<const void*> pages; ///< page addresses of one sequence in one layer
+};
+
+class CpuBackend final : public Backend {
+public:
+    explicit CpuBackend(const CpuBackendOptions& options);
+
+    std::string_view name() const noexcept override { return options_.table->isa; }
+
+    Result<WeightId> upload_matrix(const kernels::SourceMatrix& source) override;
+    Result<WeightId> upload_vector(std::span<const float> values) override;
+    Result<RopeId> add_rope(RopeSpec spec) override;
+    Result<KvPoolId> allocate_kv(const KvGroupSpec& spec, std::int64_t n_pages) override;
+    void copy_page(KvPoolId pool, std::int32_t from, std::int32_t to) override;
+    Result<CompiledId> compile(const Plan& plan) override;
+    Result<> run(CompiledId plan, const StepInputs& inputs) override;
+    void sample(std::span<const std::int32_t> rows, std::int32_t n_valid,
+                std::span<std::int32_t> out) override;
+    std::span<const float> read_logits(std::int32_t row) override;
+    BackendMemory memory() const noexcept override;
+
+private:
+    // compile
+    Result<> reserve_scratch(std::size_t shared, std::size_t prepared, std::size_t per_worker);
+    std::size_t prepared_bytes(const Plan& plan, std::int64_t rows) const;
+
+    // run
+    void check_inputs(const Compiled& plan, const StepInputs& inputs);
+    void run_rows(const RowsRegion& region);
+    void run_row(const RowOp& op, std::int64_t row);
+    void run_matmul(const MatmulRegion& region);
+    void run_attention(const AttentionRegion& region);
+    void attend_by_head(const AttentionRegion& region, int worker);
+    void attend_split(const AttentionOp& op, int worker);
+    void prepare_head(const AttentionRegion& region, std::int64_t row, std::int32_t kv_head);
+    void store_head(const KvStoreOp& op, std::int64_t row, std::int32_t kv_head);
+    kernels::KvPages pages_of(const AttentionOp& op, std::int32_t seq, WorkerScratch& scratch);
+    std::int64_t attention_begin(const KvPool& pool, std::int32_t position) const noexcept;
+
+    Activations lay_out(const MatmulRegion& region, std::uint8_t* at, std::int64_t rows) const;
+    void prepare(const MatmulRegion& region, const Activations& a, std::int64_t begin,
+                 std::int64_t end);
+    void multiply(const MatmulRegion& region, const Activations& a, std::int64_t n, int worker);
+    void multiply_rows(const MatmulOp& op, const Activations& a, std::int64_t n, std::int64_t begin,
+                       std::int64_t end);
+    void finish_rows(const MatmulRegion& region, std::int64_t n, std::int64_t begin,
+                     std::int64_t end);
+
+    std::int64_t count(RowKind kind) const noexcept {
+        return static_cast<std::int64_t>(kind == RowKind::tokens ? inputs_->tokens.size()
+                                                                 : inputs_->logit_rows.size());
+    }
+
+    float* row(TensorId t, std::int64_t r) const noexcept {
+        const Buffer& b = plan_->buffers[index_of(t)];
+        return reinterpret_cast<float*>(shared_.data() + b.offset) + r * b.stride;
+    }
+
+    const Buffer& buffer(TensorId t) const noexcept { return plan_->buffers[index_of(t)]; }
+
+    const Weight& weight(WeightId id) const noexcept { return weights_[index_of(id)]; }
+
+    bool quantised(const Weight& w) const noexcept {
+        return !options_.precise && kernels::is_quantised(w.matrix.format);
+    }
+
+    CpuBackendOptions options_;
+    const kernels::KernelTable& table_;
+    Team& team_;
+
+    WeightArena arena_;
+    std::vector<Weight> weights_;
+    std::vector<RopeTable> ropes_;
+    std::vector<KvPool> pools_;
+    std::vector<Compiled> compiled_;
+
+    Mapping shared_;   ///< intermediate tensors
+    Mapping prepared_; ///< activations prepared once for all workers
+    std::vector<WorkerScratch> workers_;
+    std::size_t worker_bytes_ = 0;
+
+    // The step being run; plan_ and n_logits_ stay for sample() and read_logits().
+    const Compiled* plan_ = nullptr;
+    const StepInputs* inputs_ = nullptr;
+    std::int64_t n_logits_ = 0;
+};
+
+} // namespace bloom::compute::cpu

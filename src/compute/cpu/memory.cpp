@@ -1,0 +1,58 @@
+#include "compute/cpu/memory.hpp"
+
+#include <algorithm>
+#include <sys/mman.h>
+
+#include <fmt/format.h>
+
+namespace bloom::compute::cpu {
+namespace {
+
+/// Small enough that a tiny model reserves little address space, large enough for huge pages.
+constexpr std::size_t kChunkBytes = std::size_t{32} << 20;
+
+} // namespace
+
+Result<Mapping> Mapping::make(std::size_t bytes) {
+    Mapping out;
+    if (bytes == 0) return out;
+    const std::size_t size = round_up(bytes, 4096);
+    const std::size_t mapped = size >= kHugePage ? size + kHugePage : size;
+    if (mapped < bytes) return Error{Code::out_of_memory, "a memory request overflows"};
+    void* base = ::mmap(nullptr, mapped, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (base == MAP_FAILED) {
+        return Error{Code::out_of_memory, fmt::format("no address space for {} bytes", bytes)};
+    }
+    out.base_ = base;
+    out.mapped_ = mapped;
+    out.data_ = static_cast<std::uint8_t*>(base);
+    out.size_ = size;
+    if (size >= kHugePage) {
+        const auto at = reinterpret_cast<std::uintptr_t>(base);
+        out.data_ += round_up(at, kHugePage) - at;
+        static_cast<void>(::madvise(out.data_, size, MADV_HUGEPAGE));
+    }
+    return out;
+}
+
+Mapping::~Mapping() {
+    if (base_ != nullptr) static_cast<void>(::munmap(base_, mapped_));
+}
+
+Result<std::uint8_t*> WeightArena::take(std::size_t bytes) {
+    const std::size_t size = round_up(std::max<std::size_t>(bytes, 1), kAlignment);
+    if (size > left_) {
+        BLOOM_TRY(Mapping chunk, Mapping::make(std::max(size, kChunkBytes)));
+        next_ = chunk.data();
+        left_ = chunk.size();
+        chunks_.push_back(std::move(chunk));
+    }
+    std::uint8_t* const out = next_;
+    next_ += size;
+    left_ -= size;
+    used_ += static_cast<std::int64_t>(size);
+    return out;
+}
+
+} // namespace bloom::compute::cpu

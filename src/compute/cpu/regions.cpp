@@ -1,0 +1,250 @@
+#include "compute/cpu/regions.hpp"
+
+#include <algorithm>
+
+#include <bloom/base/check.hpp>
+
+namespace bloom::compute::cpu {
+namespace {
+
+bool reads(const OpBody& body, TensorId t) {
+    struct Visitor {
+        TensorId t;
+
+        bool operator()(const EmbedOp&) const { return false; }
+
+        bool operator()(const RmsNormOp& op) const { return op.in == t; }
+
+        bool operator()(const MatmulOp& op) const { return op.in == t; }
+
+        bool operator()(const AddOp& op) const { return op.into == t || op.from == t; }
+
+        bool operator()(const RopeOp& op) const { return op.x == t; }
+
+        bool operator()(const KvStoreOp& op) const { return op.k == t || op.v == t; }
+
+        bool operator()(const AttentionOp& op) const { return op.q == t; }
+
+        bool operator()(const SiluMulOp& op) const { return op.gate == t || op.up == t; }
+
+        bool operator()(const GatherRowsOp& op) const { return op.in == t; }
+
+        bool operator()(const LogitsOp& op) const { return op.in == t; }
+    };
+
+    return std::visit(Visitor{t}, body);
+}
+
+bool overwrites(const OpBody& body, TensorId t) {
+    struct Visitor {
+        TensorId t;
+
+        bool operator()(const EmbedOp& op) const { return op.out == t; }
+
+        bool operator()(const RmsNormOp& op) const { return op.out == t; }
+
+        bool operator()(const MatmulOp& op) const { return op.out == t; }
+
+        bool operator()(const AddOp&) const { return false; }
+
+        bool operator()(const RopeOp&) const { return false; }
+
+        bool operator()(const KvStoreOp&) const { return false; }
+
+        bool operator()(const AttentionOp& op) const { return op.out == t; }
+
+        bool operator()(const SiluMulOp& op) const { return op.out == t; }
+
+        bool operator()(const GatherRowsOp& op) const { return op.out == t; }
+
+        bool operator()(const LogitsOp&) const { return false; }
+    };
+
+    return std::visit(Visitor{t}, body);
+}
+
+/// Whether somebody from op `from` on needs the value that t has there.
+bool read_later(const std::vector<Op>& ops, std::size_t from, TensorId t) {
+    for (std::size_t i = from; i < ops.size(); ++i) {
+        if (reads(ops[i].body, t)) return true;
+        if (overwrites(ops[i].body, t)) return false;
+    }
+    return false;
+}
+
+std::optional<RowOp> as_row_op(const OpBody& body) {
+    return std::visit(
+        [](const auto& op) -> std::optional<RowOp> {
+            if constexpr (std::is_constructible_v<RowOp, decltype(op)>) {
+                return RowOp{op};
+            } else {
+                return std::nullopt;
+            }
+        },
+        body);
+}
+
+class Builder {
+public:
+    Builder(const Plan& plan, bool fuse) : plan_(plan), ops_(plan.ops()), fuse_(fuse) {}
+
+    RegionList build() {
+        while (at_ < ops_.size()) {
+            if (const auto* logits = std::get_if<LogitsOp>(&ops_[at_].body)) {
+                out_.logits = logits->in;
+                ++at_;
+            } else if (!take_matmul() && !take_attention()) {
+                take_rows();
+            }
+        }
+        return std::move(out_);
+    }
+
+private:
+    template <class T>
+    const T* op_at(std::size_t i) const {
+        return i < ops_.size() ? std::get_if<T>(&ops_[i].body) : nullptr;
+    }
+
+    bool take_matmul() {
+        std::size_t i = at_;
+        const RmsNormOp* norm = op_at<RmsNormOp>(i);
+        if (norm != nullptr) ++i;
+        const MatmulOp* first = op_at<MatmulOp>(i);
+        if (first == nullptr) return false;
+        MatmulRegion region;
+        for (const MatmulOp* m = first; m != nullptr && m->in == first->in;
+             m = op_at<MatmulOp>(i)) {
+            BLOOM_CHECK(m->out != m->in);
+            region.targets.push_back(*m);
+            ++i;
+            if (!fuse_) break;
+        }
+        region.in = first->in;
+        if (norm != nullptr) {
+            const bool whole_row = norm->width == plan_.desc(norm->in).cols;
+            if (!fuse_ || norm->out != first->in || norm->in == norm->out || !whole_row ||
+                read_later(ops_, i, norm->out)) {
+                return false; // the norm becomes rows of its own, the products come next time
+            }
+            region.norm = *norm;
+            region.in = norm->in;
+        }
+        if (fuse_) take_epilogue(region, i);
+        at_ = i;
+        out_.regions.emplace_back(std::move(region));
+        return true;
+    }
+
+    void take_epilogue(MatmulRegion& region, std::size_t& i) {
+        const auto& targets = region.targets;
+        if (const SiluMulOp* silu = op_at<SiluMulOp>(i); silu != nullptr && targets.size() == 2) {
+            if (silu->gate == targets[0].out && silu->up == targets[1].out &&
+                silu->out != region.in) {
+                region.epilogue = MatmulRegion::Epilogue::silu_mul;
+                region.epilogue_out = silu->out;
+                ++i;
+            }
+        } else if (const AddOp* add = op_at<AddOp>(i); add != nullptr && targets.size() == 1) {
+            // Others still read the input while this worker writes its rows.
+            if (add->from == targets[0].out && add->into != region.in &&
+                add->into != targets[0].in) {
+                region.epilogue = MatmulRegion::Epilogue::add;
+                region.epilogue_out = add->into;
+                ++i;
+            }
+        }
+    }
+
+    bool take_attention() {
+        std::size_t i = at_;
+        AttentionRegion region;
+        std::vector<RowOp> prepare;
+        for (; fuse_ && i < ops_.size(); ++i) {
+            if (op_at<RmsNormOp>(i) == nullptr && op_at<RopeOp>(i) == nullptr &&
+                op_at<KvStoreOp>(i) == nullptr) {
+                break;
+            }
+            prepare.push_back(*as_row_op(ops_[i].body));
+        }
+        const AttentionOp* attention = op_at<AttentionOp>(i);
+        if (attention == nullptr) return false;
+        if (!prepare.empty() && !by_head(prepare, *attention, region.k)) return false;
+        region.op = *attention;
+        region.prepare.ops = std::move(prepare);
+        at_ = i + 1;
+        out_.regions.emplace_back(std::move(region));
+        return true;
+    }
+
+    /// Whether the operations before an attention touch nothing but its q and one stored k, v of
+    /// its own layer, head by head and in place.
+    bool by_head(const std::vector<RowOp>& prepare, const AttentionOp& attention,
+                 TensorId& k) const {
+        const auto* store = std::get_if<KvStoreOp>(&prepare.back());
+        if (store == nullptr || store->pool != attention.pool || store->layer != attention.layer) {
+            return false;
+        }
+        k = store->k;
+        const std::int64_t q_width = plan_.desc(attention.q).cols / attention.n_heads;
+        for (std::size_t i = 0; i + 1 < prepare.size(); ++i) {
+            TensorId x = TensorId::none;
+            if (const auto* norm = std::get_if<RmsNormOp>(&prepare[i])) {
+                if (norm->in != norm->out || norm->width != q_width) return false;
+                x = norm->in;
+            } else if (const auto* rope = std::get_if<RopeOp>(&prepare[i])) {
+                if (rope->head_dim != q_width) return false;
+                x = rope->x;
+            }
+            if (x != attention.q && x != k) return false;
+        }
+        return true;
+    }
+
+    RowKind rows_of(const RowOp& op) const {
+        return std::visit(
+            [&](const auto& o) {
+                using T = std::decay_t<decltype(o)>;
+                if constexpr (std::is_same_v<T, RopeOp>) {
+                    return plan_.desc(o.x).rows;
+                } else if constexpr (std::is_same_v<T, KvStoreOp>) {
+                    return plan_.desc(o.k).rows;
+                } else if constexpr (std::is_same_v<T, AddOp>) {
+                    return plan_.desc(o.into).rows;
+                } else {
+                    return plan_.desc(o.out).rows;
+                }
+            },
+            op);
+    }
+
+    void take_rows() {
+        std::optional<RowOp> op = as_row_op(ops_[at_].body);
+        BLOOM_CHECK(op.has_value());
+        const RowKind rows = rows_of(*op);
+        // A gather reads rows that other workers may still be writing: it starts a region.
+        auto* last = out_.regions.empty() ? nullptr : std::get_if<RowsRegion>(&out_.regions.back());
+        const bool joins = fuse_ && last != nullptr && last->rows == rows &&
+                           !std::holds_alternative<GatherRowsOp>(*op);
+        if (!joins) {
+            out_.regions.emplace_back(RowsRegion{{}, rows});
+            last = std::get_if<RowsRegion>(&out_.regions.back());
+        }
+        last->ops.push_back(*op);
+        ++at_;
+    }
+
+    const Plan& plan_;
+    const std::vector<Op>& ops_;
+    bool fuse_;
+    std::size_t at_ = 0;
+    RegionList out_;
+};
+
+} // namespace
+
+RegionList build_regions(const Plan& plan, bool fuse) {
+    return Builder(plan, fuse).build();
+}
+
+} // namespace bloom::compute::cpu

@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <variant>
+#include <vector>
+
+#include "kernels/kernel_table.hpp"
+#include <bloom/compute/plan.hpp>
+
+/// What a plan becomes on a processor: regions, executed one after the other by the whole team.
+namespace bloom::compute::cpu {
+
+/// Work that needs only one row at a time: consecutive operations of this kind run row by row
+/// without a barrier between them.
+using RowOp = std::variant<EmbedOp, RmsNormOp, AddOp, RopeOp, KvStoreOp, SiluMulOp, GatherRowsOp>;
+
+struct RowsRegion {
+    std::vector<RowOp> ops;
+    RowKind rows = RowKind::tokens;
+};
+
+/// All products of one input. Workers own ranges of output rows.
+struct MatmulRegion {
+    enum class Epilogue : std::uint8_t { none, add, silu_mul };
+
+    TensorId in = TensorId::none;  ///< the norm's input when there is a norm
+    std::optional<RmsNormOp> norm; ///< its output exists only inside the region
+    std::vector<MatmulOp> targets;
+    Epilogue epilogue = Epilogue::none;
+    TensorId epilogue_out = TensorId::none;
+};
+
+/// Attention; `prepare` (norms per head, rotation, store) runs per (row, kv head) just before it
+/// where every sequence has one row, and as rows of its own otherwise.
+struct AttentionRegion {
+    AttentionOp op{};
+    RowsRegion prepare;
+    TensorId k = TensorId::none; ///< with prepare: the stored tensors
+};
+
+using Region = std::variant<RowsRegion, MatmulRegion, AttentionRegion>;
+
+/// Groups the operations of a plan; with `fuse` false each becomes a region of its own.
+/// `logits` is the tensor named by the plan's LogitsOp, or none.
+struct RegionList {
+    std::vector<Region> regions;
+    TensorId logits = TensorId::none;
+};
+
+RegionList build_regions(const Plan& plan, bool fuse);
+
+} // namespace bloom::compute::cpu

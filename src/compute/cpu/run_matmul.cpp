@@ -1,0 +1,163 @@
+#include <algorithm>
+#include <cstring>
+
+#include <bloom/base/check.hpp>
+
+#include "compute/cpu/cpu_backend.hpp"
+#include "compute/cpu/limits.hpp"
+
+namespace bloom::compute::cpu {
+namespace {
+
+kernels::QuantisedActivations rows_from(const kernels::QuantisedActivations& a, std::int64_t row) {
+    return {a.q + row * a.q_stride,
+            a.scale + row * a.group_stride,
+            a.init + row * a.group_stride,
+            a.sum + row * a.group_stride,
+            a.q_stride,
+            a.group_stride};
+}
+
+/// A format of each group size: the quantiser of activations looks at nothing else.
+constexpr kernels::WeightFormat kAny32 = kernels::WeightFormat::q8_0;
+constexpr kernels::WeightFormat kAny64 = kernels::WeightFormat::affine8_f32;
+
+} // namespace
+
+Activations CpuBackend::lay_out(const MatmulRegion& region, std::uint8_t* at,
+                                std::int64_t rows) const {
+    const ActivationLayout l = activation_layout(buffer(region.in).cols, rows);
+    Activations a;
+    a.x = region.norm ? reinterpret_cast<const float*>(at + l.x) : row(region.in, 0);
+    a.x_stride = region.norm ? l.x_stride : buffer(region.in).stride;
+    const auto f32 = [at](std::size_t offset) { return reinterpret_cast<float*>(at + offset); };
+    const auto i32 = [at](std::size_t offset) {
+        return reinterpret_cast<std::int32_t*>(at + offset);
+    };
+    for (const MatmulOp& t : region.targets) {
+        const Weight& w = weight(t.weight);
+        if (!quantised(w)) continue;
+        if (kernels::group_size(w.matrix.format) == 32) {
+            a.q32 = {reinterpret_cast<std::int8_t*>(at + l.q32),
+                     f32(l.s32),
+                     i32(l.i32),
+                     f32(l.m32),
+                     l.q_stride,
+                     l.g32_stride};
+        } else {
+            a.q64 = {reinterpret_cast<std::int8_t*>(at + l.q64),
+                     f32(l.s64),
+                     i32(l.i64),
+                     f32(l.m64),
+                     l.q_stride,
+                     l.g64_stride};
+        }
+    }
+    return a;
+}
+
+void CpuBackend::prepare(const MatmulRegion& region, const Activations& a, std::int64_t begin,
+                         std::int64_t end) {
+    if (begin >= end) return;
+    const std::int64_t k = buffer(region.in).cols;
+    if (region.norm) {
+        const float* const w = weight(region.norm->weight).vector();
+        // a.x is this block's own memory when there is a norm.
+        auto* const x = const_cast<float*>(a.x);
+        for (std::int64_t t = begin; t < end; ++t) {
+            table_.rms_norm(row(region.in, t), w, region.norm->eps, k, x + t * a.x_stride);
+        }
+    }
+    const float* const x = a.x + begin * a.x_stride;
+    if (a.q32.q != nullptr) {
+        table_.quantise(kAny32, x, a.x_stride, end - begin, k, rows_from(a.q32, begin));
+    }
+    if (a.q64.q != nullptr) {
+        table_.quantise(kAny64, x, a.x_stride, end - begin, k, rows_from(a.q64, begin));
+    }
+}
+
+void CpuBackend::multiply_rows(const MatmulOp& op, const Activations& a, std::int64_t n,
+                               std::int64_t begin, std::int64_t end) {
+    const Weight& w = weight(op.weight);
+    float* const y = row(op.out, 0);
+    const std::int64_t y_stride = buffer(op.out).stride;
+    if (!quantised(w)) {
+        table_.matmul_f32(w.matrix, a.x, a.x_stride, n, begin, end, y, y_stride);
+    } else {
+        const auto& q = kernels::group_size(w.matrix.format) == 32 ? a.q32 : a.q64;
+        table_.matmul_q8(w.matrix, q, n, begin, end, y, y_stride);
+    }
+    if (op.bias == WeightId::none) return;
+    const float* const bias = weight(op.bias).vector();
+    for (std::int64_t t = 0; t < n; ++t)
+        table_.add(y + t * y_stride + begin, bias + begin, end - begin);
+}
+
+void CpuBackend::finish_rows(const MatmulRegion& region, std::int64_t n, std::int64_t begin,
+                             std::int64_t end) {
+    const TensorId first = region.targets[0].out;
+    for (std::int64_t t = 0; t < n; ++t) {
+        float* const out = row(region.epilogue_out, t) + begin;
+        if (region.epilogue == MatmulRegion::Epilogue::silu_mul) {
+            table_.silu_mul(row(first, t) + begin, row(region.targets[1].out, t) + begin,
+                            end - begin, out);
+        } else {
+            table_.add(out, row(first, t) + begin, end - begin);
+        }
+    }
+}
+
+void CpuBackend::multiply(const MatmulRegion& region, const Activations& a, std::int64_t n,
+                          int worker) {
+    const std::int64_t unit = table_.panel_rows;
+    if (region.epilogue != MatmulRegion::Epilogue::none) {
+        // Gate and up by the same rows, so that what follows needs no barrier.
+        const Range r =
+            split_range(weight(region.targets[0].weight).matrix.rows, unit, worker, team_.size());
+        if (r.begin >= r.end) return;
+        for (const MatmulOp& t : region.targets)
+            multiply_rows(t, a, n, r.begin, r.end);
+        finish_rows(region, n, r.begin, r.end);
+        return;
+    }
+    // All panels of all products in one line, cut into equal parts.
+    std::int64_t total = 0;
+    for (const MatmulOp& t : region.targets)
+        total += (weight(t.weight).matrix.rows + unit - 1) / unit;
+    const Range mine = split_range(total, 1, worker, team_.size());
+    std::int64_t first = 0;
+    for (const MatmulOp& t : region.targets) {
+        const std::int64_t rows = weight(t.weight).matrix.rows;
+        const std::int64_t panels = (rows + unit - 1) / unit;
+        const std::int64_t begin = std::max(mine.begin - first, std::int64_t{0}) * unit;
+        const std::int64_t end = std::min(std::min(mine.end - first, panels) * unit, rows);
+        if (begin < end) multiply_rows(t, a, n, begin, end);
+        first += panels;
+    }
+}
+
+void CpuBackend::run_matmul(const MatmulRegion& region) {
+    const std::int64_t n = count(buffer(region.in).rows);
+    if (n == 0) return;
+    const int n_workers = team_.size();
+    if (n <= kRedundantRows && n_workers > 1) {
+        team_.run([&](int w) {
+            const Activations a =
+                lay_out(region, workers_[static_cast<std::size_t>(w)].memory.data(), n);
+            prepare(region, a, 0, n);
+            multiply(region, a, n, w);
+        });
+        return;
+    }
+    const Activations a = lay_out(region, prepared_.data(), n);
+    if (region.norm || a.q32.q != nullptr || a.q64.q != nullptr) {
+        team_.run([&](int w) {
+            const Range r = split_range(n, 1, w, n_workers);
+            prepare(region, a, r.begin, r.end);
+        });
+    }
+    team_.run([&](int w) { multiply(region, a, n, w); });
+}
+
+} // namespace bloom::compute::cpu

@@ -1,0 +1,163 @@
+#include <bloom/compute/team.hpp>
+
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <climits>
+
+#include <bloom/base/check.hpp>
+
+namespace bloom::compute {
+namespace {
+
+/// Spins before a waiter starts to give its slice away. A pause is 10 to 40 ns on current x86 cores,
+/// so this is a few tens of microseconds: longer than an operation of a small model, shorter than a
+/// scheduler slice that we would otherwise burn while the thread we wait for is not running.
+constexpr int kSpins = 2048;
+
+/// Idle time after which a worker outside a step parks.
+constexpr std::chrono::microseconds kParkAfter{50};
+
+/// One worker may serve at most this many: a bound against nonsense in the configuration.
+constexpr int kMaxWorkers = 1024;
+
+void relax() noexcept {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+}
+
+void futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected) noexcept {
+    static_cast<void>(::syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, expected, nullptr, nullptr, 0));
+}
+
+void futex_wake_all(const std::atomic<std::uint32_t>& word) noexcept {
+    static_cast<void>(::syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0));
+}
+
+} // namespace
+
+SerialTeam::SerialTeam(int size) noexcept : size_(size) {
+    BLOOM_CHECK(size >= 1);
+}
+
+SpinTeam::SpinTeam(int size, std::span<const int> cpus) : size_(size) {
+    BLOOM_CHECK(size >= 1);
+    BLOOM_CHECK(size <= kMaxWorkers);
+    threads_.reserve(static_cast<std::size_t>(size - 1));
+    for (int w = 1; w < size; ++w) {
+        const int cpu = cpus.empty() ? -1 : cpus[static_cast<std::size_t>(w) % cpus.size()];
+        threads_.emplace_back([this, w, cpu] { worker_main(w, cpu); });
+    }
+}
+
+SpinTeam::~SpinTeam() {
+    stop_ = true;
+    epoch_.fetch_add(1, std::memory_order_seq_cst);
+    wake_parked();
+    for (std::thread& t : threads_) t.join();
+}
+
+void SpinTeam::run(FunctionRef<void(int worker)> work) {
+    if (size_ == 1) {
+        work(0);
+        return;
+    }
+    work_ = &work;
+    running_.store(size_ - 1, std::memory_order_relaxed);
+    // seq_cst against parked_: either a parking worker sees the new epoch or we see it parked.
+    epoch_.fetch_add(1, std::memory_order_seq_cst);
+    wake_parked();
+    work(0);
+    for (int spins = 0; running_.load(std::memory_order_acquire) != 0; ++spins) {
+        if (spins < kSpins) {
+            relax();
+        } else {
+            ::sched_yield();
+        }
+    }
+}
+
+void SpinTeam::begin_step() {
+    in_step_.store(true, std::memory_order_seq_cst);
+    wake_parked();
+}
+
+void SpinTeam::end_step() {
+    in_step_.store(false, std::memory_order_relaxed);
+}
+
+void SpinTeam::wake_parked() noexcept {
+    if (parked_.load(std::memory_order_seq_cst) != 0) futex_wake_all(epoch_);
+}
+
+std::uint32_t SpinTeam::await_job(std::uint32_t seen) {
+    using Clock = std::chrono::steady_clock;
+    Clock::time_point idle_since{};
+    for (int spins = 0;; ++spins) {
+        const std::uint32_t now = epoch_.load(std::memory_order_acquire);
+        if (now != seen) return now;
+        if (spins < kSpins) {
+            relax();
+            continue;
+        }
+        if (in_step_.load(std::memory_order_relaxed)) {
+            ::sched_yield();
+            idle_since = {};
+            continue;
+        }
+        if (idle_since == Clock::time_point{}) idle_since = Clock::now();
+        if (Clock::now() - idle_since < kParkAfter) {
+            ::sched_yield();
+            continue;
+        }
+        parked_.fetch_add(1, std::memory_order_seq_cst);
+        // The kernel compares again, so a job published between the two is not slept through.
+        if (epoch_.load(std::memory_order_seq_cst) == seen) futex_wait(epoch_, seen);
+        parked_.fetch_sub(1, std::memory_order_seq_cst);
+        spins = 0;
+        idle_since = {};
+    }
+}
+
+void SpinTeam::worker_main(int worker, int cpu) {
+    static_cast<void>(::pthread_setname_np(::pthread_self(), "bloom-compute"));
+    if (cpu >= 0) pin_current_thread(cpu);
+    std::uint32_t seen = 0;
+    for (;;) {
+        seen = await_job(seen);
+        if (stop_) return;
+        (*work_)(worker);
+        running_.fetch_sub(1, std::memory_order_release);
+    }
+}
+
+bool pin_current_thread(int cpu) noexcept {
+    if (cpu < 0 || cpu >= CPU_SETSIZE) return false;
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(static_cast<std::size_t>(cpu), &set);
+    return ::pthread_setaffinity_np(::pthread_self(), sizeof set, &set) == 0;
+}
+
+std::vector<int> allowed_cpus() {
+    std::vector<int> cpus;
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    if (::sched_getaffinity(0, sizeof set, &set) == 0) {
+        for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+            if (CPU_ISSET(static_cast<std::size_t>(cpu), &set)) cpus.push_back(cpu);
+        }
+    }
+    if (cpus.empty()) cpus.push_back(0);
+    return cpus;
+}
+
+} // namespace bloom::compute

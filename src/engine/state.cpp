@@ -1,0 +1,389 @@
+#include <bloom/engine/state.hpp>
+
+#include <algorithm>
+#include <bit>
+
+#include <bloom/base/check.hpp>
+
+namespace bloom::engine {
+namespace {
+
+constexpr std::int64_t kPage = compute::kPageTokens;
+
+std::int64_t pages_for(std::int64_t n_tokens) noexcept {
+    return (n_tokens + kPage - 1) / kPage;
+}
+
+/// splitmix64's finaliser: every input bit reaches every output bit.
+std::uint64_t mix(std::uint64_t z) noexcept {
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
+    return z ^ (z >> 31);
+}
+
+} // namespace
+
+PagePool::PagePool(std::int64_t n_pages) : refs_(static_cast<std::size_t>(n_pages), 0) {
+    free_.reserve(refs_.size());
+    for (std::int64_t p = n_pages - 1; p >= 0; --p)
+        free_.push_back(static_cast<std::int32_t>(p));
+}
+
+std::int32_t PagePool::take() noexcept {
+    if (free_.empty()) return -1;
+    const std::int32_t page = free_.back();
+    free_.pop_back();
+    refs_[static_cast<std::size_t>(page)] = 1;
+    return page;
+}
+
+void PagePool::add_ref(std::int32_t page) noexcept {
+    BLOOM_CHECK(refs(page) > 0);
+    ++refs_[static_cast<std::size_t>(page)];
+}
+
+void PagePool::drop_ref(std::int32_t page) noexcept {
+    BLOOM_CHECK(refs(page) > 0);
+    if (--refs_[static_cast<std::size_t>(page)] == 0) free_.push_back(page);
+}
+
+StateStore::StateStore(StateSpec spec, std::span<const std::int64_t> n_pages, bool cache_prefixes)
+    : spec_(std::move(spec)), cache_(cache_prefixes && spec_.recurrent_bytes == 0),
+      evictable_(n_pages.size(), 0) {
+    BLOOM_CHECK(n_pages.size() == spec_.groups.size());
+    std::int64_t most = 0;
+    for (const std::int64_t n : n_pages) {
+        BLOOM_CHECK(n > 0);
+        pools_.emplace_back(n);
+        most = std::max(most, n);
+    }
+    if (!cache_ || pools_.empty()) return;
+    const auto n_blocks = static_cast<std::size_t>(most);
+    blocks_.resize(n_blocks);
+    block_pages_.assign(n_blocks * pools_.size(), -1);
+    buckets_.assign(std::bit_ceil(n_blocks), kNone);
+    for (std::size_t i = n_blocks; i-- > 0;) {
+        blocks_[i].next = unused_;
+        unused_ = static_cast<std::uint32_t>(i);
+    }
+}
+
+std::int64_t StateStore::n_available() const noexcept {
+    std::int64_t least = pools_.empty() ? 0 : pools_[0].size();
+    for (std::size_t g = 0; g < pools_.size(); ++g)
+        least = std::min(least, pools_[g].n_free() + evictable_[g]);
+    return least;
+}
+
+std::int64_t StateStore::n_free() const noexcept {
+    std::int64_t n = 0;
+    for (const PagePool& p : pools_)
+        n += p.n_free();
+    return n;
+}
+
+std::int64_t StateStore::n_pages() const noexcept {
+    std::int64_t n = 0;
+    for (const PagePool& p : pools_)
+        n += p.size();
+    return n;
+}
+
+std::int64_t StateStore::max_tokens() const noexcept {
+    std::int64_t least = INT64_MAX;
+    for (std::size_t g = 0; g < pools_.size(); ++g) {
+        // A windowed group holds the window, the chunk being computed and the partial pages around.
+        if (spec_.groups[g].window == 0) least = std::min(least, pools_[g].size() * kPage);
+    }
+    return least;
+}
+
+void StateStore::init(SequenceState& seq) const {
+    seq.tables.resize(pools_.size());
+    seq.window_start.assign(pools_.size(), 0);
+    for (const auto& table : seq.tables)
+        BLOOM_CHECK(table.empty());
+    BLOOM_CHECK(seq.blocks.empty());
+}
+
+bool StateStore::has_room(const SequenceState& seq, std::int64_t n_tokens,
+                          std::int64_t spare) const noexcept {
+    for (std::size_t g = 0; g < pools_.size(); ++g) {
+        std::int64_t need = pages_for(n_tokens) - static_cast<std::int64_t>(seq.tables[g].size());
+        const std::int64_t window = spec_.groups[g].window;
+        // Behind its window a group gives back what it takes: the window and one cut around it.
+        if (window > 0) need = std::min(need, pages_for(window + 2 * kPrefillCut));
+        if (need + spare > pools_[g].n_free() + evictable_[g]) return false;
+    }
+    return true;
+}
+
+std::uint64_t StateStore::hash_of(std::uint64_t parent_hash, std::string_view scope,
+                                  std::span<const std::int32_t> tokens) const noexcept {
+    std::uint64_t h = mix(parent_hash + 0x9e3779b97f4a7c15U);
+    for (const char c : scope)
+        h = mix(h ^ static_cast<unsigned char>(c));
+    for (const std::int32_t t : tokens)
+        h = mix(h ^ static_cast<std::uint32_t>(t)) + 0x9e3779b97f4a7c15U;
+    return h;
+}
+
+std::uint32_t StateStore::find_block(std::uint32_t parent, std::string_view scope,
+                                     std::span<const std::int32_t> tokens,
+                                     std::uint64_t hash) const {
+    const std::uint64_t parent_serial = parent == kNone ? 0 : blocks_[parent].serial;
+    for (std::uint32_t b = buckets_[hash & (buckets_.size() - 1)]; b != kNone;
+         b = blocks_[b].next) {
+        const Block& block = blocks_[b];
+        if (block.hash == hash && block.parent == parent_serial &&
+            std::ranges::equal(block.tokens, tokens) && (parent != kNone || block.scope == scope)) {
+            return b;
+        }
+    }
+    return kNone;
+}
+
+std::uint32_t StateStore::new_block(std::uint32_t parent, std::string_view scope,
+                                    std::span<const std::int32_t> tokens, std::uint64_t hash) {
+    if (unused_ == kNone && oldest_ != kNone) erase_block(oldest_);
+    if (unused_ == kNone) return kNone;
+    const std::uint32_t b = unused_;
+    Block& block = blocks_[b];
+    unused_ = block.next;
+    block.serial = next_serial_++;
+    block.parent = parent == kNone ? 0 : blocks_[parent].serial;
+    block.hash = hash;
+    std::ranges::copy(tokens, block.tokens.begin());
+    if (parent == kNone) block.scope = scope;
+    block.n_users = 0;
+    std::uint32_t& bucket = buckets_[hash & (buckets_.size() - 1)];
+    block.next = bucket;
+    bucket = b;
+    list_push(b);
+    return b;
+}
+
+void StateStore::list_push(std::uint32_t b) {
+    Block& block = blocks_[b];
+    block.older = newest_;
+    block.newer = kNone;
+    if (newest_ != kNone) blocks_[newest_].newer = b;
+    newest_ = b;
+    if (oldest_ == kNone) oldest_ = b;
+    for (std::size_t g = 0; g < pools_.size(); ++g)
+        evictable_[g] += block_page(b, g) >= 0 ? 1 : 0;
+}
+
+void StateStore::list_remove(std::uint32_t b) {
+    Block& block = blocks_[b];
+    (block.newer == kNone ? newest_ : blocks_[block.newer].older) = block.older;
+    (block.older == kNone ? oldest_ : blocks_[block.older].newer) = block.newer;
+    for (std::size_t g = 0; g < pools_.size(); ++g)
+        evictable_[g] -= block_page(b, g) >= 0 ? 1 : 0;
+}
+
+void StateStore::use_block(std::uint32_t b) {
+    if (blocks_[b].n_users++ == 0) list_remove(b);
+}
+
+void StateStore::leave_block(std::uint32_t b) {
+    BLOOM_CHECK(blocks_[b].n_users > 0);
+    if (--blocks_[b].n_users == 0) list_push(b);
+}
+
+void StateStore::erase_block(std::uint32_t b) {
+    Block& block = blocks_[b];
+    BLOOM_CHECK(block.n_users == 0);
+    list_remove(b);
+    std::uint32_t* at = &buckets_[block.hash & (buckets_.size() - 1)];
+    while (*at != b)
+        at = &blocks_[*at].next;
+    *at = block.next;
+    for (std::size_t g = 0; g < pools_.size(); ++g) {
+        std::int32_t& page = block_page(b, g);
+        if (page >= 0) pools_[g].drop_ref(page);
+        page = -1;
+    }
+    block.serial = 0;
+    block.scope.clear();
+    block.next = unused_;
+    unused_ = b;
+}
+
+bool StateStore::evict_for(std::size_t group) {
+    for (std::uint32_t b = oldest_; b != kNone; b = blocks_[b].newer) {
+        if (block_page(b, group) < 0) continue;
+        erase_block(b);
+        return true;
+    }
+    return false;
+}
+
+std::int32_t StateStore::take_page(std::size_t group) {
+    // A forked sequence may still hold the page of an evicted block: then the next one goes too.
+    while (pools_[group].n_free() == 0 && evict_for(group)) {
+    }
+    return pools_[group].take();
+}
+
+bool StateStore::can_resume(std::span<const std::uint32_t> blocks, std::size_t n) const {
+    for (std::size_t g = 0; g < pools_.size(); ++g) {
+        const std::int64_t window = spec_.groups[g].window;
+        const std::int64_t position = static_cast<std::int64_t>(n) * kPage;
+        const std::int64_t first = window == 0 ? 0 : std::max<std::int64_t>(position - window + 1, 0);
+        for (auto p = static_cast<std::size_t>(first / kPage); p < n; ++p) {
+            if (block_page(blocks[p], g) < 0) return false;
+        }
+    }
+    return true;
+}
+
+std::int32_t StateStore::attach(SequenceState& seq, std::string_view scope,
+                                std::span<const std::int32_t> tokens) {
+    BLOOM_CHECK(seq.blocks.empty());
+    if (!cache_ || scope.empty() || tokens.empty()) return 0;
+    const std::size_t full = (tokens.size() - 1) / kBlock; // the last token is always computed
+    found_.clear();
+    std::uint64_t hash = 0;
+    for (std::size_t i = 0; i < full; ++i) {
+        const auto part = tokens.subspan(i * kBlock, kBlock);
+        const std::uint32_t parent = i == 0 ? kNone : found_.back();
+        hash = hash_of(hash, i == 0 ? scope : std::string_view{}, part);
+        const std::uint32_t b = find_block(parent, scope, part, hash);
+        if (b == kNone) break;
+        found_.push_back(b);
+    }
+    constexpr std::size_t kStep = kPrefillCut / kPage;
+    std::size_t n = found_.size() / kStep * kStep;
+    while (n > 0 && !can_resume(found_, n))
+        n -= kStep;
+    // From the end, so that the beginning of a chain counts as used last and goes last.
+    for (std::size_t i = n; i-- > 0;)
+        use_block(found_[i]);
+    for (std::size_t i = 0; i < n; ++i) {
+        seq.blocks.push_back(found_[i]);
+        for (std::size_t g = 0; g < pools_.size(); ++g) {
+            const std::int32_t page = block_page(found_[i], g);
+            if (page >= 0) pools_[g].add_ref(page);
+            seq.tables[g].push_back(page);
+        }
+    }
+    const auto length = static_cast<std::int32_t>(n * kBlock);
+    drop_behind_window(seq, length);
+    return length;
+}
+
+bool StateStore::ensure(SequenceState& seq, std::int64_t n_tokens) {
+    const auto n = static_cast<std::size_t>(pages_for(n_tokens));
+    for (std::size_t g = 0; g < pools_.size(); ++g) {
+        auto& table = seq.tables[g];
+        while (table.size() < n) {
+            const std::int32_t page = take_page(g);
+            if (page < 0) return false;
+            table.push_back(page);
+        }
+    }
+    return true;
+}
+
+void StateStore::publish(SequenceState& seq, std::string_view scope,
+                         std::span<const std::int32_t> tokens, std::int64_t n_computed) {
+    if (!cache_ || scope.empty()) return;
+    BLOOM_CHECK(n_computed <= static_cast<std::int64_t>(tokens.size()));
+    const auto full = static_cast<std::size_t>(n_computed / kPage);
+    for (std::size_t i = seq.blocks.size(); i < full; ++i) {
+        const std::uint32_t parent = i == 0 ? kNone : seq.blocks[i - 1];
+        const auto part = tokens.subspan(i * kBlock, kBlock);
+        const std::uint64_t hash =
+            hash_of(i == 0 ? 0 : blocks_[parent].hash, i == 0 ? scope : std::string_view{}, part);
+        std::uint32_t b = find_block(parent, scope, part, hash);
+        if (b == kNone) b = new_block(parent, scope, part, hash);
+        if (b == kNone) return; // every record belongs to a running sequence
+        use_block(b);
+        for (std::size_t g = 0; g < pools_.size(); ++g) {
+            std::int32_t& mine = seq.tables[g][i];
+            std::int32_t& cached = block_page(b, g);
+            if (mine < 0 || mine == cached) continue;
+            if (cached < 0) {
+                cached = mine;
+                pools_[g].add_ref(mine);
+            } else {
+                pools_[g].drop_ref(mine);
+                pools_[g].add_ref(cached);
+                mine = cached;
+            }
+        }
+        seq.blocks.push_back(b);
+    }
+}
+
+void StateStore::drop_behind_window(SequenceState& seq, std::int64_t position) {
+    for (std::size_t g = 0; g < pools_.size(); ++g) {
+        const std::int64_t window = spec_.groups[g].window;
+        if (window == 0) continue;
+        const std::int64_t first_seen = std::max<std::int64_t>(position - window + 1, 0) / kPage;
+        auto& table = seq.tables[g];
+        std::int32_t& start = seq.window_start[g];
+        const auto end = std::min<std::int64_t>(first_seen, static_cast<std::int64_t>(table.size()));
+        for (; start < end; ++start) {
+            const auto i = static_cast<std::size_t>(start);
+            if (table[i] < 0) continue;
+            // The cache lets go as well, otherwise a long prompt would pin what its window freed.
+            if (i < seq.blocks.size() && block_page(seq.blocks[i], g) == table[i] &&
+                blocks_[seq.blocks[i]].n_users == 1) {
+                pools_[g].drop_ref(table[i]);
+                block_page(seq.blocks[i], g) = -1;
+            }
+            pools_[g].drop_ref(table[i]);
+            table[i] = -1;
+        }
+    }
+}
+
+bool StateStore::fork(const SequenceState& from, SequenceState& to, std::int64_t n_tokens,
+                      CopyPage copy) {
+    init(to);
+    const auto full = static_cast<std::size_t>(n_tokens / kPage);
+    const bool partial = n_tokens % kPage != 0;
+    to.window_start = from.window_start;
+    for (std::size_t i = 0; i < std::min(full, from.blocks.size()); ++i) {
+        use_block(from.blocks[i]);
+        to.blocks.push_back(from.blocks[i]);
+    }
+    for (std::size_t g = 0; g < pools_.size(); ++g) {
+        for (std::size_t i = 0; i < full; ++i) {
+            const std::int32_t page = from.tables[g][i];
+            if (page >= 0) pools_[g].add_ref(page);
+            to.tables[g].push_back(page);
+        }
+        if (!partial) continue;
+        const std::int32_t page = take_page(g);
+        if (page < 0) {
+            release(to);
+            return false;
+        }
+        copy(g, from.tables[g][full], page);
+        to.tables[g].push_back(page);
+    }
+    return true;
+}
+
+void StateStore::release(SequenceState& seq) {
+    for (std::size_t g = 0; g < seq.tables.size(); ++g) {
+        for (const std::int32_t page : seq.tables[g]) {
+            if (page >= 0) pools_[g].drop_ref(page);
+        }
+        seq.tables[g].clear();
+        seq.window_start[g] = 0;
+    }
+    for (std::size_t i = seq.blocks.size(); i-- > 0;)
+        leave_block(seq.blocks[i]);
+    seq.blocks.clear();
+}
+
+void StateStore::drop_cache() {
+    while (oldest_ != kNone)
+        erase_block(oldest_);
+}
+
+} // namespace bloom::engine

@@ -1,0 +1,100 @@
+#include <algorithm>
+#include <atomic>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include <bloom/compute/team.hpp>
+
+namespace bloom::compute {
+namespace {
+
+TEST(SplitRange, CoversEverythingOnceInUnits) {
+    for (const std::int64_t n : {0, 1, 7, 32, 33, 100, 4096}) {
+        for (const std::int64_t unit : {1, 8, 32}) {
+            for (const int workers : {1, 2, 3, 7}) {
+                std::int64_t at = 0;
+                for (int w = 0; w < workers; ++w) {
+                    const Range r = split_range(n, unit, w, workers);
+                    if (r.begin >= r.end) continue;
+                    EXPECT_EQ(r.begin, at);
+                    EXPECT_EQ(r.begin % unit, 0);
+                    at = r.end;
+                }
+                EXPECT_EQ(at, n) << n << " " << unit << " " << workers;
+            }
+        }
+    }
+}
+
+TEST(SerialTeam, CallsEveryWorkerInOrder) {
+    SerialTeam team(3);
+    std::vector<int> calls;
+    team.run([&](int w) { calls.push_back(w); });
+    EXPECT_EQ(calls, (std::vector<int>{0, 1, 2}));
+}
+
+TEST(SpinTeam, RunsEveryWorkerOncePerCall) {
+    SpinTeam team(4);
+    ASSERT_EQ(team.size(), 4);
+    std::vector<int> calls(4, 0); // plain ints: run() must order them
+    for (int i = 0; i < 2000; ++i) {
+        if (i % 100 == 0) team.begin_step();
+        team.run([&](int w) { ++calls[static_cast<std::size_t>(w)]; });
+        if (i % 100 == 99) team.end_step();
+    }
+    EXPECT_EQ(calls, (std::vector<int>{2000, 2000, 2000, 2000}));
+}
+
+TEST(SpinTeam, ResultsOfOneRunAreVisibleInTheNext) {
+    SpinTeam team(3);
+    std::vector<std::int64_t> values(300, 1);
+    team.begin_step();
+    for (int i = 0; i < 200; ++i) {
+        std::vector<std::int64_t> next(values.size());
+        team.run([&](int w) {
+            const Range r = split_range(300, 1, w, 3);
+            for (std::int64_t k = r.begin; k < r.end; ++k) {
+                const auto at = static_cast<std::size_t>(k);
+                next[at] = values[299 - at] + i; // reads what another worker wrote last time
+            }
+        });
+        values.swap(next);
+    }
+    team.end_step();
+    EXPECT_TRUE(std::ranges::all_of(values, [](std::int64_t v) { return v == 1 + 199 * 200 / 2; }));
+}
+
+TEST(SpinTeam, WakesAfterParking) {
+    // Each new team starts with workers that go to sleep; whether they sleep already when the run
+    // comes is up to the scheduler, and both must work.
+    for (int round = 0; round < 50; ++round) {
+        SpinTeam team(2);
+        std::atomic<int> n{0};
+        for (int i = 0; i < 4; ++i) {
+            team.run([&](int) { n.fetch_add(1); });
+            if (round % 5 == 0) {
+                for (int spin = 0; spin < 200'000; ++spin)
+                    n.fetch_add(0);
+            }
+        }
+        EXPECT_EQ(n.load(), 8);
+    }
+}
+
+TEST(SpinTeam, SingleWorkerNeedsNoThread) {
+    SpinTeam team(1);
+    int calls = 0;
+    team.run([&](int w) { calls += w + 1; });
+    EXPECT_EQ(calls, 1);
+}
+
+TEST(AllowedCpus, NamesAtLeastOne) {
+    const std::vector<int> cpus = allowed_cpus();
+    ASSERT_FALSE(cpus.empty());
+    EXPECT_TRUE(std::ranges::is_sorted(cpus));
+    EXPECT_FALSE(pin_current_thread(-1));
+}
+
+} // namespace
+} // namespace bloom::compute
