@@ -1,0 +1,352 @@
+#include <array>
+#include <atomic>
+#include <chrono>
+
+#include <fmt/format.h>
+
+#include <bloom/base/check.hpp>
+#include <bloom/base/log.hpp>
+#include <bloom/base/snapshot.hpp>
+#include <bloom/engine/engine_host.hpp>
+#include <bloom/provider/kernel_choice.hpp>
+#include <bloom/provider/local.hpp>
+#include <bloom/provider/model_source.hpp>
+#include <bloom/rt/compute_pool.hpp>
+
+#include "provider/home.hpp"
+
+namespace bloom::provider {
+namespace {
+
+/// The home shard is part of a request's number, so that events find it without a table.
+constexpr std::uint64_t kShardBits = 8;
+constexpr std::size_t kMaxShards = std::size_t{1} << kShardBits;
+constexpr std::uint64_t kShardMask = kMaxShards - 1;
+
+constexpr std::int64_t kRefusalRetryMs = 1000;
+
+/// A function on its way to the engine's thread.
+struct Command final : rt::PostItem {
+    explicit Command(std::move_only_function<void()> f) : PostItem(&execute), work(std::move(f)) {}
+
+    static void execute(rt::PostItem& item) noexcept {
+        const std::unique_ptr<Command> self(static_cast<Command*>(&item));
+        self->work();
+    }
+
+    std::move_only_function<void()> work;
+};
+
+gen::Event refusal(const Error& error) {
+    gen::Event event;
+    event.kind = gen::EventKind::refused;
+    event.text = std::string(error.message());
+    event.feasible_after_ms = kRefusalRetryMs;
+    switch (error.code()) {
+    case Code::limit_reached:
+        event.refusal = gen::Refusal::busy;
+        break;
+    case Code::unavailable:
+        event.refusal = gen::Refusal::draining;
+        break;
+    case Code::not_found:
+        event.refusal = gen::Refusal::unknown_model;
+        break;
+    case Code::too_large:
+        event.refusal = gen::Refusal::too_long;
+        break;
+    default:
+        event.refusal = gen::Refusal::invalid;
+        break;
+    }
+    return event;
+}
+
+class Local final : public LocalProvider,
+                    private rt::StepJob,
+                    private engine::EventSink,
+                    private EngineGate {
+public:
+    Local(rt::ShardSet& shards, registry::ProviderIdentity identity, const LocalOptions& options,
+          const kernels::KernelTable* table)
+        : shards_(shards), identity_(std::move(identity)), options_(options), table_(table),
+          team_(make_team(options.n_threads)), homes_(shards.size()),
+          current_(shards.size(), nullptr) {}
+
+    ~Local() override {
+        BLOOM_CHECK(handle_ == nullptr);
+        for (rt::PostItem* item = returned_.take(); item != nullptr;) {
+            rt::PostItem* next = item->next;
+            delete static_cast<Delivery*>(item);
+            item = next;
+        }
+    }
+
+    Result<> start() {
+        BLOOM_TRY(handle_, shards_.compute().start(*this, "bloom-engine"));
+        return {};
+    }
+
+    const registry::ProviderIdentity& identity() const noexcept override { return identity_; }
+
+    registry::Capacity capacity() const override {
+        return {
+            seq_.load(std::memory_order_relaxed),       n_slots_.load(std::memory_order_relaxed),
+            n_running_.load(std::memory_order_relaxed), n_queued_.load(std::memory_order_relaxed),
+            draining_.load(std::memory_order_relaxed),  models_.get()};
+    }
+
+    std::unique_ptr<registry::EventStream>
+    submit(std::shared_ptr<const gen::Generation> request) override {
+        const std::size_t shard = rt::Shard::current().idx();
+        const std::uint64_t id =
+            next_id_.fetch_add(1, std::memory_order_relaxed) << kShardBits | shard;
+        auto stream = std::make_unique<LocalStream>(*this, homes_[shard], id);
+        on_engine(
+            [this, id, r = std::move(request)]() mutable { engine_submit(id, std::move(r)); });
+        return stream;
+    }
+
+    rt::Task<Result<>> load(std::string model) override {
+        co_return co_await round_trip([this, m = std::move(model)] { return engine_load(m); });
+    }
+
+    rt::Task<Result<>> unload(std::string model) override {
+        co_return co_await round_trip([this, m = std::move(model)] { return engine_unload(m); });
+    }
+
+    void drain() override { draining_.store(true, std::memory_order_relaxed); }
+
+    rt::Task<void> stop() override {
+        co_await handle_->stop();
+        handle_.reset();
+        run_commands(); // nothing computes any more; what was on its way is answered or dropped
+    }
+
+private:
+    // --- any thread
+    void on_engine(std::move_only_function<void()> f) override {
+        // Owned by the mailbox until it has run.
+        commands_.push(*std::make_unique<Command>(std::move(f)).release());
+        if (handle_) handle_->wake();
+    }
+
+    void engine_cancel(std::uint64_t request) override {
+        on_engine([this, request] {
+            host_.cancel(engine::RequestId{request}, engine::CancelReason::client_gone);
+        });
+    }
+
+    void engine_credit(std::uint64_t request, std::size_t bytes) override {
+        on_engine([this, request, bytes] {
+            host_.add_credit(engine::RequestId{request}, static_cast<std::int64_t>(bytes));
+        });
+    }
+
+    /// Runs `f` on the engine's thread and comes back with its result.
+    rt::Task<Result<>> round_trip(std::move_only_function<Result<>()> f) {
+        auto back = std::make_shared<rt::Channel<Result<>>>(1);
+        rt::Shard& home = rt::Shard::current();
+        on_engine([f = std::move(f), back, &home]() mutable {
+            home.post_fn([back, result = f()]() mutable {
+                static_cast<void>(back->try_send(std::move(result)));
+            });
+        });
+        auto result = co_await back->recv();
+        BLOOM_CHECK(result.has_value() && result->has_value());
+        co_return std::move(**result);
+    }
+
+    // --- engine thread
+    bool step() override {
+        run_commands();
+        const bool more = host_.step(*this, now_ms());
+        deliver();
+        publish_capacity();
+        return more || !commands_.empty();
+    }
+
+    void run_commands() {
+        for (rt::PostItem* item = commands_.take(); item != nullptr;) {
+            rt::PostItem* next = item->next; // run() ends the item
+            item->run(*item);
+            item = next;
+        }
+    }
+
+    static std::int64_t now_ms() {
+        return std::chrono::duration_cast<std::chrono::milliseconds>(
+                   std::chrono::steady_clock::now().time_since_epoch())
+            .count();
+    }
+
+    void engine_submit(std::uint64_t id, std::shared_ptr<const gen::Generation> request) {
+        gen::Event first;
+        first.kind = gen::EventKind::accepted;
+        Result<> taken = Error{Code::unavailable, "this node is shutting down"};
+        if (!draining_.load(std::memory_order_relaxed)) {
+            const std::string model = request->model;
+            taken = host_.submit(model, engine::RequestId{id}, std::move(request),
+                                 static_cast<std::int64_t>(registry::kInitialCredit));
+        }
+        if (!taken) first = refusal(taken.error());
+        gen::EventBatch batch;
+        batch.push_back(std::move(first));
+        on_events(engine::RequestId{id}, std::move(batch));
+    }
+
+    void on_events(engine::RequestId id, gen::EventBatch&& events) override {
+        const auto number = static_cast<std::uint64_t>(id);
+        const std::size_t shard = number & kShardMask;
+        if (current_[shard] == nullptr) current_[shard] = new_delivery(shard);
+        auto& items = current_[shard]->items;
+        // A step adds to the batch that the same request has from its submission.
+        if (!items.empty() && items.back().first == number) {
+            auto& batch = items.back().second;
+            batch.insert(batch.end(), std::make_move_iterator(events.begin()),
+                         std::make_move_iterator(events.end()));
+        } else {
+            items.emplace_back(number, std::move(events));
+        }
+    }
+
+    Delivery* new_delivery(std::size_t shard) {
+        for (rt::PostItem* item = returned_.take(); item != nullptr;) {
+            rt::PostItem* next = item->next;
+            spare_.emplace_back(static_cast<Delivery*>(item));
+            item = next;
+        }
+        std::unique_ptr<Delivery> delivery;
+        if (spare_.empty()) {
+            delivery = std::make_unique<Delivery>(returned_);
+        } else {
+            delivery = std::move(spare_.back());
+            spare_.pop_back();
+        }
+        delivery->home = &homes_[shard];
+        return delivery.release(); // goes with the post and comes back through returned_
+    }
+
+    /// One post per waiting shard and step.
+    void deliver() {
+        for (std::size_t shard = 0; shard < current_.size(); ++shard) {
+            if (current_[shard] != nullptr)
+                shards_.at(shard).post(*std::exchange(current_[shard], nullptr));
+        }
+    }
+
+    void publish_capacity() {
+        const engine::EngineHost::Snapshot snapshot = host_.capacity();
+        if (snapshot.sequence == seq_.load(std::memory_order_relaxed)) return;
+        std::int32_t slots = 0;
+        std::int32_t running = 0;
+        std::int32_t queued = 0;
+        for (const auto& model : snapshot.models) {
+            running += model.engine.running;
+            queued += model.engine.queued;
+            slots += model.engine.free_slots + model.engine.running;
+        }
+        n_slots_.store(slots, std::memory_order_relaxed);
+        n_running_.store(running, std::memory_order_relaxed);
+        n_queued_.store(queued, std::memory_order_relaxed);
+        seq_.store(snapshot.sequence, std::memory_order_relaxed);
+    }
+
+    Result<> engine_load(const std::string& text) {
+        const ModelSource source = ModelSource::parse(text);
+        const std::string id =
+            source.alias.empty() ? default_model_id(source.source) : source.alias;
+        if (host_.loaded(id)) {
+            return Error{Code::already_exists,
+                         fmt::format("model {}: loaded already; give it another alias", id)};
+        }
+        auto file = open_model(source.source);
+        if (!file) return std::unexpected(std::move(file).error());
+        engine::EngineOptions options;
+        options.team = team_.get();
+        options.table = table_;
+        options.precise = options_.precise;
+        options.n_layers = options_.n_layers;
+        options.ctx_len = options_.ctx;
+        options.max_seqs = options_.max_sequences;
+        options.max_waiting = options_.max_queued;
+        if (options_.kv_cache_bytes > 0) options.kv_budget_bytes = options_.kv_cache_bytes;
+        auto engine = engine::Engine::create(std::move(*file), options);
+        if (!engine)
+            return std::unexpected(
+                std::move(engine).error().with_context("model " + source.source));
+        const engine::EngineInfo info = (*engine)->info();
+        BLOOM_OK(host_.add(id, std::move(*engine)));
+        list_model(id, info);
+        log::info("model {} is ready: {} ({}), {} kernels, context {}", id, info.name, info.arch,
+                  info.kernel_isa, info.ctx_len);
+        return {};
+    }
+
+    void list_model(const std::string& id, const engine::EngineInfo& info) {
+        registry::ModelInfo model;
+        model.id = id;
+        model.display_name = info.name.empty() ? id : info.name;
+        model.architecture = info.arch;
+        model.quantization = "8bit";
+        model.created = loaded_at_;
+        model.size_bytes = info.file_bytes;
+        model.context_length = info.ctx_len;
+        auto list = std::make_shared<registry::ModelList>(*models_.get());
+        list->push_back(std::move(model));
+        models_.set(std::move(list));
+    }
+
+    Result<> engine_unload(const std::string& id) {
+        BLOOM_OK(host_.unload(id, engine::EngineHost::Unload::drain));
+        auto list = std::make_shared<registry::ModelList>(*models_.get());
+        std::erase_if(*list, [&](const registry::ModelInfo& m) { return m.id == id; });
+        models_.set(std::move(list));
+        return {};
+    }
+
+    // immutable
+    rt::ShardSet& shards_;
+    registry::ProviderIdentity identity_;
+    LocalOptions options_;
+    const kernels::KernelTable* table_;
+    std::int64_t loaded_at_ = std::chrono::duration_cast<std::chrono::seconds>(
+                                  std::chrono::system_clock::now().time_since_epoch())
+                                  .count();
+
+    // engine thread
+    std::unique_ptr<compute::Team> team_;
+    engine::EngineHost host_;
+    std::vector<std::unique_ptr<Delivery>> spare_;
+
+    // one element per shard, touched by that shard
+    std::vector<Home> homes_;
+    // one element per shard, touched by the engine's thread
+    std::vector<Delivery*> current_;
+
+    // any thread
+    std::unique_ptr<rt::StepHandle> handle_; // set before the first submit, reset after the last
+    rt::Mailbox commands_;
+    rt::Mailbox returned_;
+    std::atomic<std::uint64_t> next_id_{1};
+    std::atomic<bool> draining_{false};
+    std::atomic<std::uint64_t> seq_{0};
+    std::atomic<std::int32_t> n_slots_{0};
+    std::atomic<std::int32_t> n_running_{0};
+    std::atomic<std::int32_t> n_queued_{0};
+    Snapshot<registry::ModelList> models_{std::make_shared<const registry::ModelList>()};
+};
+
+} // namespace
+
+Result<std::shared_ptr<LocalProvider>> LocalProvider::start(rt::ShardSet& shards,
+                                                            registry::ProviderIdentity identity,
+                                                            const LocalOptions& options) {
+    BLOOM_CHECK(shards.size() <= kMaxShards);
+    BLOOM_TRY(const kernels::KernelTable* table, choose_kernels());
+    auto local = std::make_shared<Local>(shards, std::move(identity), options, table);
+    BLOOM_OK(local->start());
+    return std::shared_ptr<LocalProvider>(std::move(local));
+}
+
+} // namespace bloom::provider
