@@ -133,9 +133,9 @@ std::string file_as_json(const engine::ModelFile& file) {
             .key("name")
             .string(tensor.name)
             .key("dtype")
-            .string(to_string(tensor.dtype));
+            .string(to_string(tensor.type));
         w.key("shape").begin_array();
-        for (const auto dim : tensor.shape)
+        for (const auto dim : tensor.shape())
             w.integer(dim);
         w.end_array().key("bytes").integer(tensor.bytes).end_object();
     }
@@ -163,9 +163,9 @@ std::string file_as_text(const engine::ModelFile& file) {
     out += '\n';
     for (const engine::TensorInfo& tensor : file.tensors()) {
         std::string shape;
-        for (const auto dim : tensor.shape)
+        for (const auto dim : tensor.shape())
             shape += fmt::format("{}{}", shape.empty() ? "" : " x ", dim);
-        out += fmt::format("{:44} {:6} {:20} {}\n", tensor.name, to_string(tensor.dtype), shape,
+        out += fmt::format("{:44} {:6} {:20} {}\n", tensor.name, to_string(tensor.type), shape,
                            human_bytes(static_cast<double>(tensor.bytes)));
     }
     for (const std::string& warning : file.warnings())
