@@ -155,7 +155,7 @@ ApiError to_api_error(const scheduler::NoPlace& none, std::string_view model) {
                 "model_not_found",
                 "model",
                 fmt::format("The model {} does not exist on this node. It serves: {}.",
-                            quoted(model),
+                            bloom::quoted(model),
                             named.empty() ? std::string("no model yet")
                                           : fmt::format("{}", fmt::join(named, ", "))),
                 0};

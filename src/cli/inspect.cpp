@@ -51,7 +51,7 @@ Result<> show_tokens(const Arguments& arguments) {
         out += '\n';
     } else {
         for (const std::int32_t id : ids)
-            out += fmt::format("{:8} {}\n", id, quoted(tokenizer->bytes_of(id)));
+            out += fmt::format("{:8} {}\n", id, bloom::quoted(tokenizer->bytes_of(id)));
         out += fmt::format("{} tokens\n", ids.size());
     }
     print(out);
@@ -99,7 +99,7 @@ Result<> show_logits(const Arguments& arguments) {
     } else {
         for (const std::int32_t id : top) {
             out += fmt::format("{:8} {:12.6f} {}\n", id, last[static_cast<std::size_t>(id)],
-                               quoted(tokenizer.bytes_of(id)));
+                               bloom::quoted(tokenizer.bytes_of(id)));
         }
     }
     print(out);

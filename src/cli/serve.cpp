@@ -21,12 +21,12 @@ Result<> set_up_log(const Settings& settings) {
     if (!log::parse_level(settings.text("log.level"), level)) {
         return Error{Code::invalid_argument,
                      fmt::format("log.level: {} is none of trace, debug, info, warn, error, off",
-                                 quoted(settings.text("log.level")))};
+                                 bloom::quoted(settings.text("log.level")))};
     }
     const std::string& format = settings.text("log.format");
     if (format != "text" && format != "json") {
         return Error{Code::invalid_argument,
-                     fmt::format("log.format: {} is neither text nor json", quoted(format))};
+                     fmt::format("log.format: {} is neither text nor json", bloom::quoted(format))};
     }
     log::init(level, format == "json");
     return {};
@@ -36,14 +36,14 @@ Result<> check_choices(const Settings& settings) {
     if (const std::string& role = settings.text("serve.role"); role != "combined") {
         return Error{Code::invalid_argument,
                      fmt::format("serve.role: {} is not a role of this build; it has: combined",
-                                 quoted(role))};
+                                 bloom::quoted(role))};
     }
     if (const std::string& device = settings.text("engine.device");
         device != "auto" && device != "cpu") {
         return Error{
             Code::invalid_argument,
             fmt::format("engine.device: {} is not a device of this build; it has: auto, cpu",
-                        quoted(device))};
+                        bloom::quoted(device))};
     }
     if (settings.text("serve.tls_certificate").empty() != settings.text("serve.tls_key").empty()) {
         return Error{Code::invalid_argument,

@@ -38,12 +38,12 @@ Result<> check(const Setting& setting, const std::vector<std::string>& items,
         if (failure != std::errc{} || at != end || number < setting.low || number > setting.high) {
             return Error{Code::invalid_argument,
                          fmt::format("{}: {} = {} is not a whole number from {} to {}", where,
-                                     setting.key, quoted(value), setting.low, setting.high)};
+                                     setting.key, bloom::quoted(value), setting.low, setting.high)};
         }
     }
     if (setting.kind == Kind::flag && value != "true" && value != "false") {
         return Error{Code::invalid_argument, fmt::format("{}: {} = {} is neither true nor false",
-                                                         where, setting.key, quoted(value))};
+                                                         where, setting.key, bloom::quoted(value))};
     }
     return {};
 }
@@ -95,7 +95,7 @@ Result<> walk(const toml::table& table, const std::string& prefix, const std::st
                 Code::invalid_argument,
                 fmt::format(
                     "{}:{}: unknown key {}; see 'darkbloom serve --print-config' for all keys",
-                    file, node.source().begin.line, quoted(key))};
+                    file, node.source().begin.line, bloom::quoted(key))};
         }
         BLOOM_TRY(out[key], toml_items(node, key));
     }
@@ -239,12 +239,12 @@ std::string Settings::print() const {
         case Kind::list: {
             std::vector<std::string> quoted_items;
             for (const std::string& item : value.items)
-                quoted_items.push_back(quoted(item, 4096));
+                quoted_items.push_back(bloom::quoted(item, 4096));
             shown = fmt::format("[{}]", fmt::join(quoted_items, ", "));
             break;
         }
         case Kind::text:
-            shown = quoted(value.items.front(), 4096);
+            shown = bloom::quoted(value.items.front(), 4096);
             break;
         default:
             shown = value.items.front();

@@ -22,7 +22,7 @@ Result<const kernels::KernelTable*> choose_kernels() {
     return Error{Code::machine_lacks,
                  fmt::format("DARKBLOOM_KERNEL_ISA={}: no such kernels run on this processor; it "
                              "can run: {}",
-                             quoted(forced == nullptr ? "" : forced), runnable)};
+                             bloom::quoted(forced == nullptr ? "" : forced), runnable)};
 }
 
 std::unique_ptr<compute::Team> make_team(int n_threads) {

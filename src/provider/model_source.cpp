@@ -47,7 +47,7 @@ Result<engine::ModelFile> open_model(std::string_view source) {
         return Error{Code::not_found, fmt::format("model {}: no such file or folder; give a .gguf "
                                                   "file, a folder with config.json and "
                                                   "safetensors, or {}",
-                                                  quoted(source, 4096), kBuiltInModel)};
+                                                  bloom::quoted(source, 4096), kBuiltInModel)};
     }
     return engine::ModelFile::open(path);
 }

@@ -31,8 +31,8 @@ struct Services {
     scheduler::AdmissionControl& admission;
     const Snapshot<auth::KeyTable>& keys;
     CorsPolicy cors{{}};
-    std::string version;
-    InferenceLimits limits;
+    std::string version = {};
+    InferenceLimits limits = {};
 
     std::atomic<bool> draining{false};
     std::atomic<std::int64_t> n_active{0}; ///< inference requests between admission and settlement
