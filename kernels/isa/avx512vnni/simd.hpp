@@ -15,8 +15,10 @@ using Vi = __m512i;
 constexpr int kLanes = 16;
 constexpr int kPanelVecs = 2;
 constexpr int kStep = 4;
-constexpr int kTileTokens =
-    6; // 12 + 12 accumulators, 2 codes, 1 activation, scales of 32 registers
+// 12 + 12 accumulators, 2 codes, 1 activation of 32 registers.
+constexpr int kTileTokens = 6;
+// 16 + 16: the f32 accumulators go through the stack once a group, which streaming hides.
+constexpr int kStreamTokens = 8;
 constexpr bool kWidens = false;
 using XCode = std::int8_t;
 using Codes = __m512i;
