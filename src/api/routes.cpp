@@ -46,7 +46,10 @@ void set_request_id(http::Exchange& ex) {
 void render_refusal(http::Exchange& ex, http::Refusal& refusal, std::string& body) {
     const ApiError error = refusal.error != nullptr ? to_api_error(*refusal.error)
                                                     : http_error(refusal.status, refusal.message);
-    if (error.status == http::Status::internal_server_error && refusal.error != nullptr) {
+    const bool peer_left = refusal.error != nullptr && (refusal.error->code() == Code::closed ||
+                                                        refusal.error->code() == Code::cancelled);
+    if (error.status == http::Status::internal_server_error && refusal.error != nullptr &&
+        !peer_left) {
         log::error("{}: {}", ex.route(), refusal.error->message());
     }
     if (error.retry_after_s > 0)
