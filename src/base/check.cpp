@@ -1,7 +1,7 @@
-#include <bloom/base/check.hpp>
-
 #include <cstdio>
 #include <cstdlib>
+
+#include <bloom/base/check.hpp>
 
 namespace bloom {
 

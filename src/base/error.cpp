@@ -1,18 +1,34 @@
-#include <bloom/base/error.hpp>
-
 #include <array>
 #include <cstring>
+
+#include <bloom/base/error.hpp>
 
 namespace bloom {
 
 std::string_view to_string(Code code) noexcept {
     static constexpr std::array kNames{
-        "cancelled",     "timeout",          "closed",          "truncated",
-        "protocol_error", "invalid_argument", "corrupt",         "unsupported",
-        "not_found",     "already_exists",   "too_large",       "limit_reached",
-        "unauthenticated", "permission_denied", "insufficient_funds", "id_reused",
-        "busy",          "unavailable",      "out_of_memory",   "io_error",
-        "machine_lacks", "internal",
+        "cancelled",
+        "timeout",
+        "closed",
+        "truncated",
+        "protocol_error",
+        "invalid_argument",
+        "corrupt",
+        "unsupported",
+        "not_found",
+        "already_exists",
+        "too_large",
+        "limit_reached",
+        "unauthenticated",
+        "permission_denied",
+        "insufficient_funds",
+        "id_reused",
+        "busy",
+        "unavailable",
+        "out_of_memory",
+        "io_error",
+        "machine_lacks",
+        "internal",
     };
     static_assert(kNames.size() == static_cast<std::size_t>(Code::internal) + 1);
     return kNames[static_cast<std::size_t>(code)];

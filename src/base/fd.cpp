@@ -1,6 +1,6 @@
-#include <bloom/base/fd.hpp>
-
 #include <unistd.h>
+
+#include <bloom/base/fd.hpp>
 
 namespace bloom {
 

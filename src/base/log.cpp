@@ -1,11 +1,11 @@
-#include <bloom/base/log.hpp>
-
 #include <array>
 #include <memory>
 #include <string>
 
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
+
+#include <bloom/base/log.hpp>
 
 namespace bloom::log {
 namespace {
@@ -69,7 +69,9 @@ bool parse_level(std::string_view name, Level& out) noexcept {
     return false;
 }
 
-bool enabled(Level level) noexcept { return sink().logger->should_log(to_spdlog(level)); }
+bool enabled(Level level) noexcept {
+    return sink().logger->should_log(to_spdlog(level));
+}
 
 void write(Level level, std::string_view message) {
     Sink& s = sink();

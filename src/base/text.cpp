@@ -1,8 +1,8 @@
-#include <bloom/base/text.hpp>
-
 #include <array>
 
 #include <fmt/format.h>
+
+#include <bloom/base/text.hpp>
 
 namespace bloom {
 namespace {
@@ -70,10 +70,12 @@ std::optional<std::vector<std::uint8_t>> from_base64(std::string_view text) {
     out.reserve(text.size() / 4 * 3);
     for (std::size_t i = 0; i < text.size(); i += 4) {
         const bool last = i + 4 == text.size();
-        const int pad = last ? (text[i + 3] == '=') + (text[i + 3] == '=' && text[i + 2] == '=') : 0;
+        const int pad =
+            last ? (text[i + 3] == '=') + (text[i + 3] == '=' && text[i + 2] == '=') : 0;
         std::uint32_t word = 0;
         for (int k = 0; k < 4; ++k) {
-            const int value = k >= 4 - pad ? 0 : base64_value(text[i + static_cast<std::size_t>(k)]);
+            const int value =
+                k >= 4 - pad ? 0 : base64_value(text[i + static_cast<std::size_t>(k)]);
             if (value < 0) return std::nullopt;
             word = word << 6 | static_cast<std::uint32_t>(value);
         }

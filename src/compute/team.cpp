@@ -1,23 +1,22 @@
-#include <bloom/compute/team.hpp>
-
+#include <algorithm>
+#include <chrono>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <chrono>
 #include <climits>
 
 #include <bloom/base/check.hpp>
+#include <bloom/compute/team.hpp>
 
 namespace bloom::compute {
 namespace {
 
-/// Spins before a waiter starts to give its slice away. A pause is 10 to 40 ns on current x86 cores,
-/// so this is a few tens of microseconds: longer than an operation of a small model, shorter than a
-/// scheduler slice that we would otherwise burn while the thread we wait for is not running.
+/// Spins before a waiter starts to give its slice away. A pause is 10 to 40 ns on current x86
+/// cores, so this is a few tens of microseconds: longer than an operation of a small model, shorter
+/// than a scheduler slice that we would otherwise burn while the thread we wait for is not running.
 constexpr int kSpins = 2048;
 
 /// Idle time after which a worker outside a step parks.
@@ -35,11 +34,13 @@ void relax() noexcept {
 }
 
 void futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected) noexcept {
-    static_cast<void>(::syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, expected, nullptr, nullptr, 0));
+    static_cast<void>(
+        ::syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, expected, nullptr, nullptr, 0));
 }
 
 void futex_wake_all(const std::atomic<std::uint32_t>& word) noexcept {
-    static_cast<void>(::syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0));
+    static_cast<void>(
+        ::syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0));
 }
 
 } // namespace
@@ -62,7 +63,8 @@ SpinTeam::~SpinTeam() {
     stop_ = true;
     epoch_.fetch_add(1, std::memory_order_seq_cst);
     wake_parked();
-    for (std::thread& t : threads_) t.join();
+    for (std::thread& t : threads_)
+        t.join();
 }
 
 void SpinTeam::run(FunctionRef<void(int worker)> work) {

@@ -115,7 +115,8 @@ struct Site {
 
     static std::string pattern(std::uint64_t n) {
         std::string out(n, '\0');
-        for (std::size_t i = 0; i < out.size(); ++i) out[i] = static_cast<char>('a' + i * 7 % 23);
+        for (std::size_t i = 0; i < out.size(); ++i)
+            out[i] = static_cast<char>('a' + i * 7 % 23);
         return out;
     }
 
@@ -155,7 +156,8 @@ struct Site {
         ex.headers().add("Upgrade", "raw");
         BLOOM_CO_TRY(net::Stream stream, co_await ex.upgrade());
         Result<rt::Chunk> got = co_await stream.recv(ex.stop());
-        if (got && !got->empty()) static_cast<void>(co_await stream.send_all(got->bytes(), ex.stop()));
+        if (got && !got->empty())
+            static_cast<void>(co_await stream.send_all(got->bytes(), ex.stop()));
         if (got) got->reset();
         co_await stream.close();
         co_return Result<>{};
@@ -193,9 +195,11 @@ inline RawReply split_responses(std::string_view bytes, const std::vector<http::
         if (!fed || !*fed) break;
         bytes.remove_prefix(consumed);
         const http::ResponseHead& head = parser.head();
-        RawResponse r{.status = to_int(head.status), .close = head.headers.has_token("connection", "close")};
+        RawResponse r{.status = to_int(head.status),
+                      .close = head.headers.has_token("connection", "close")};
         for (std::size_t i = 0; i < head.headers.size(); ++i) {
-            for (const char c : head.headers[i].name) r.fields += static_cast<char>(std::tolower(c));
+            for (const char c : head.headers[i].name)
+                r.fields += static_cast<char>(std::tolower(c));
             r.fields += ": " + std::string(head.headers[i].value) + "\n";
         }
         if (r.status >= 200) ++n_final;
@@ -220,15 +224,16 @@ inline RawReply split_responses(std::string_view bytes, const std::vector<http::
 }
 
 /// Sends `bytes` cut at `cuts` on a fresh connection and reads until the server ends it.
-inline rt::Task<Result<RawReply>> talk_raw(net::Address server, std::string bytes,
-                                           std::vector<std::size_t> cuts,
-                                           std::vector<http::Method> methods = {http::Method::get}) {
+inline rt::Task<Result<RawReply>>
+talk_raw(net::Address server, std::string bytes, std::vector<std::size_t> cuts,
+         std::vector<http::Method> methods = {http::Method::get}) {
     BLOOM_CO_TRY(net::Stream stream, co_await net::connect(server));
     std::size_t from = 0;
     cuts.push_back(bytes.size());
     for (const std::size_t cut : cuts) {
         // The server may close before it has everything.
-        if (!co_await stream.send_all(as_bytes(std::string_view(bytes).substr(from, cut - from)))) break;
+        if (!co_await stream.send_all(as_bytes(std::string_view(bytes).substr(from, cut - from))))
+            break;
         from = cut;
     }
     std::string got;

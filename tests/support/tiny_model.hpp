@@ -29,8 +29,8 @@ struct TinyShape {
     double theta = 10000.0;
     double eps = 1e-5;
     bool tied = false;
-    bool q8 = false;           ///< matrices as Q8_0, else f32
-    double output_scale = 1.0; ///< larger: more decided logits
+    bool q8 = false;                ///< matrices as Q8_0, else f32
+    double output_scale = 1.0;      ///< larger: more decided logits
     std::string chat_template = {}; ///< empty: none
     std::uint64_t seed = 1;
 };

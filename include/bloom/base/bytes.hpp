@@ -11,7 +11,8 @@
 
 namespace bloom {
 
-static_assert(std::endian::native == std::endian::little, "darkbloom runs on little-endian hosts only");
+static_assert(std::endian::native == std::endian::little,
+              "darkbloom runs on little-endian hosts only");
 
 using ByteSpan = std::span<const std::uint8_t>;
 using MutableByteSpan = std::span<std::uint8_t>;
@@ -36,7 +37,8 @@ T load_le(const void* at) noexcept {
 /// Reads up to eight bytes as one big-endian number.
 inline std::uint64_t load_be(ByteSpan in) noexcept {
     std::uint64_t value = 0;
-    for (const std::uint8_t byte : in) value = value << 8 | byte;
+    for (const std::uint8_t byte : in)
+        value = value << 8 | byte;
     return value;
 }
 

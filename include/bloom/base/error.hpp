@@ -8,37 +8,39 @@
 
 namespace bloom {
 
-/// The closed list of ways in which something can fail. `api/error_map` alone turns these into HTTP.
+/// The closed list of ways in which something can fail. `api/error_map` alone turns these into
+/// HTTP.
 enum class Code : std::uint8_t {
-    cancelled,         ///< asked to stop; the text says why (client gone, deadline, shutdown, overload)
-    timeout,           ///< a deadline passed
-    closed,            ///< the peer or the channel has ended
-    truncated,         ///< more input is needed
-    protocol_error,    ///< the peer broke the protocol
-    invalid_argument,  ///< the caller's value is outside what the contract allows
-    corrupt,           ///< stored data does not keep its own format
-    unsupported,       ///< understood, but not something we do
+    cancelled, ///< asked to stop; the text says why (client gone, deadline, shutdown, overload)
+    timeout,   ///< a deadline passed
+    closed,    ///< the peer or the channel has ended
+    truncated, ///< more input is needed
+    protocol_error,   ///< the peer broke the protocol
+    invalid_argument, ///< the caller's value is outside what the contract allows
+    corrupt,          ///< stored data does not keep its own format
+    unsupported,      ///< understood, but not something we do
     not_found,
     already_exists,
-    too_large,         ///< a named bound on a size was reached
-    limit_reached,     ///< a named bound on a count or rate was reached
+    too_large,     ///< a named bound on a size was reached
+    limit_reached, ///< a named bound on a count or rate was reached
     unauthenticated,
     permission_denied,
     insufficient_funds,
     id_reused,
-    busy,              ///< no capacity now, later perhaps
-    unavailable,       ///< the thing needed does not run here at present
+    busy,        ///< no capacity now, later perhaps
+    unavailable, ///< the thing needed does not run here at present
     out_of_memory,
-    io_error,          ///< the operating system said no; errno tells
-    machine_lacks,     ///< this machine cannot do it (exit code 3)
-    internal,          ///< our own fault
+    io_error,      ///< the operating system said no; errno tells
+    machine_lacks, ///< this machine cannot do it (exit code 3)
+    internal,      ///< our own fault
 };
 
 /// Name of a code as it stands in the enum, for logs and tests.
 std::string_view to_string(Code code) noexcept;
 
 /// A failure as a value: what kind, one sentence that names the thing, its value and the next step,
-/// and the errno where one exists. Lifetime: owns its text. Messages never contain secrets or prompts.
+/// and the errno where one exists. Lifetime: owns its text. Messages never contain secrets or
+/// prompts.
 class [[nodiscard]] Error {
 public:
     explicit Error(Code code) : code_(code) {}

@@ -10,7 +10,8 @@ template <class Signature>
 class FunctionRef;
 
 /// A callable borrowed for the duration of one call: two pointers, no allocation.
-/// Lifetime: the callable outlives every call; never store a FunctionRef beyond the callee's return.
+/// Lifetime: the callable outlives every call; never store a FunctionRef beyond the callee's
+/// return.
 template <class R, class... Args>
 class FunctionRef<R(Args...)> {
 public:

@@ -9,7 +9,8 @@ namespace bloom::log {
 
 enum class Level { trace, debug, info, warn, error, off };
 
-/// Sets threshold and form ("text" or "json") of the process's log on stderr. Call before threads start.
+/// Sets threshold and form ("text" or "json") of the process's log on stderr. Call before threads
+/// start.
 void init(Level level, bool json);
 /// Threshold by name; off for an unknown one is never returned: see the bool.
 bool parse_level(std::string_view name, Level& out) noexcept;

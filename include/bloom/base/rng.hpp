@@ -9,7 +9,8 @@ namespace bloom {
 class Rng {
 public:
     explicit Rng(std::uint64_t seed) noexcept {
-        for (std::uint64_t& word : state_) word = splitmix(seed);
+        for (std::uint64_t& word : state_)
+            word = splitmix(seed);
     }
 
     std::uint64_t next() noexcept {

@@ -6,9 +6,10 @@
 
 #include <bloom/compute/tensor.hpp>
 
-/// A plan is one step of a model as a straight list of operations over opaque tensors. It is written
-/// once per key and then run again and again: tokens, positions, page tables and row counts are step
-/// inputs (StepInputs), so nothing in a plan branches on data and a device may record it once.
+/// A plan is one step of a model as a straight list of operations over opaque tensors. It is
+/// written once per key and then run again and again: tokens, positions, page tables and row counts
+/// are step inputs (StepInputs), so nothing in a plan branches on data and a device may record it
+/// once.
 namespace bloom::compute {
 
 /// decode: every sequence has exactly one row. prefill: sequences may have several consecutive rows
@@ -20,7 +21,7 @@ enum class Placement : std::uint8_t { any, cpu, gpu };
 
 struct PlanKey {
     Phase phase = Phase::decode;
-    std::int32_t max_rows = 1;        ///< tokens of a step
+    std::int32_t max_rows = 1;       ///< tokens of a step
     std::int32_t max_logit_rows = 1; ///< rows whose logits are wanted
 
     friend bool operator==(const PlanKey&, const PlanKey&) = default;

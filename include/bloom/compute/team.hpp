@@ -27,6 +27,7 @@ public:
 
     /// Between these two the workers stay awake: runs follow each other closely.
     virtual void begin_step() {}
+
     virtual void end_step() {}
 };
 
@@ -38,7 +39,8 @@ public:
     int size() const noexcept override { return size_; }
 
     void run(FunctionRef<void(int worker)> work) override {
-        for (int w = 0; w < size_; ++w) work(w);
+        for (int w = 0; w < size_; ++w)
+            work(w);
     }
 
 private:

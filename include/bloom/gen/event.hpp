@@ -6,9 +6,9 @@
 #include <vector>
 
 /// What comes back from a provider: a flat sequence of small events, in batches that one scheduling
-/// step of the engine produced. Order: `accepted`, `started`, deltas, one `finished` for each choice,
-/// one `usage` with the totals, perhaps `signed_by`, end. `refused` replaces `accepted`; `failed` may
-/// come at any time after it; nothing follows either.
+/// step of the engine produced. Order: `accepted`, `started`, deltas, one `finished` for each
+/// choice, one `usage` with the totals, perhaps `signed_by`, end. `refused` replaces `accepted`;
+/// `failed` may come at any time after it; nothing follows either.
 namespace bloom::gen {
 
 enum class EventKind : std::uint8_t {
@@ -31,11 +31,20 @@ enum class Refusal : std::uint8_t { none, busy, draining, unknown_model, too_lon
 
 enum class Finish : std::uint8_t { none, stop, length, tool_calls, cancelled };
 
-/// Failure classes after acceptance. The class decides status and retry; text never leaves the node raw.
-enum class Failure : std::uint8_t { none, invalid_request, context_length, provider, timeout, overloaded, cancelled };
+/// Failure classes after acceptance. The class decides status and retry; text never leaves the node
+/// raw.
+enum class Failure : std::uint8_t {
+    none,
+    invalid_request,
+    context_length,
+    provider,
+    timeout,
+    overloaded,
+    cancelled
+};
 
-/// Exact token counts. `completion_tokens` are the sampled tokens, reasoning included, the end-of-turn
-/// token excluded (consumer API section 4.14).
+/// Exact token counts. `completion_tokens` are the sampled tokens, reasoning included, the
+/// end-of-turn token excluded (consumer API section 4.14).
 struct Usage {
     std::int64_t prompt_tokens = 0;
     std::int64_t cached_tokens = 0;

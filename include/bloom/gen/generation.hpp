@@ -36,7 +36,8 @@ struct Message {
     std::string name;
 };
 
-/// A function the model may call; `parameters` is the JSON text of its schema, keys in client order.
+/// A function the model may call; `parameters` is the JSON text of its schema, keys in client
+/// order.
 struct ToolDefinition {
     std::string name;
     std::string description;
@@ -95,8 +96,8 @@ struct Routing {
 
 struct Generation {
     std::string request_id;
-    std::string model;               ///< resolved build id
-    std::vector<Message> messages;   ///< chat; empty for a raw completion
+    std::string model;                ///< resolved build id
+    std::vector<Message> messages;    ///< chat; empty for a raw completion
     std::vector<std::string> prompts; ///< raw completion: 1..k texts; empty for chat
     std::int32_t n_choices = 1;
     TemplateOptions tmpl;

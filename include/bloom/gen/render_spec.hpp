@@ -25,14 +25,14 @@ struct RenderSpec {
     Dialect dialect = Dialect::openai_chat;
     std::uint32_t render_version = 1; ///< raised by a change of any byte
     std::string response_id;
-    std::int64_t created = 0;   ///< Unix seconds
-    std::string model;          ///< as the client wrote it
-    std::string fingerprint;    ///< system_fingerprint
+    std::int64_t created = 0; ///< Unix seconds
+    std::string model;        ///< as the client wrote it
+    std::string fingerprint;  ///< system_fingerprint
     bool stream = false;
     bool include_usage = false;
     ReasoningMode reasoning = ReasoningMode::parsed;
-    std::string echoed;         ///< request fields that the dialect repeats, as it encoded them
-    std::string request_hash;   ///< SHA-256 hex of the request body
+    std::string echoed;       ///< request fields that the dialect repeats, as it encoded them
+    std::string request_hash; ///< SHA-256 hex of the request body
 };
 
 } // namespace bloom::gen

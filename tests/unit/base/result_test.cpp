@@ -1,6 +1,6 @@
-#include <bloom/base/result.hpp>
-
 #include <gtest/gtest.h>
+
+#include <bloom/base/result.hpp>
 
 namespace bloom {
 namespace {

@@ -1,6 +1,6 @@
-#include <bloom/base/text.hpp>
-
 #include <gtest/gtest.h>
+
+#include <bloom/base/text.hpp>
 
 namespace bloom {
 namespace {
@@ -15,9 +15,13 @@ TEST(Text, HexRoundTrip) {
 
 // RFC 4648 section 10.
 TEST(Text, Base64Vectors) {
-    const std::pair<const char*, const char*> vectors[] = {
-        {"", ""}, {"f", "Zg=="}, {"fo", "Zm8="}, {"foo", "Zm9v"}, {"foob", "Zm9vYg=="},
-        {"fooba", "Zm9vYmE="}, {"foobar", "Zm9vYmFy"}};
+    const std::pair<const char*, const char*> vectors[] = {{"", ""},
+                                                           {"f", "Zg=="},
+                                                           {"fo", "Zm8="},
+                                                           {"foo", "Zm9v"},
+                                                           {"foob", "Zm9vYg=="},
+                                                           {"fooba", "Zm9vYmE="},
+                                                           {"foobar", "Zm9vYmFy"}};
     for (const auto& [plain, encoded] : vectors) {
         EXPECT_EQ(to_base64(as_bytes(plain)), encoded);
         const auto back = from_base64(encoded);
@@ -31,7 +35,8 @@ TEST(Text, Base64Vectors) {
 
 TEST(Text, Utf8) {
     EXPECT_TRUE(is_utf8("plain \xc3\xa4 \xe2\x82\xac \xf0\x9f\x98\x80"));
-    for (const char* bad : {"\x80", "\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe2\x82", "\xff"}) {
+    for (const char* bad :
+         {"\x80", "\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe2\x82", "\xff"}) {
         EXPECT_FALSE(is_utf8(bad));
     }
 }
