@@ -1,5 +1,3 @@
-#include <bloom/http/client.hpp>
-
 #include <algorithm>
 #include <charconv>
 #include <cstring>
@@ -8,6 +6,7 @@
 
 #include <bloom/base/check.hpp>
 #include <bloom/base/text.hpp>
+#include <bloom/http/client.hpp>
 #include <bloom/net/tcp.hpp>
 
 #include "body.hpp"
@@ -88,7 +87,10 @@ std::string key_of(const Url& url) {
 
 std::string head_of(const ClientRequest& request, const Url& url) {
     std::string out;
-    out.append(to_string(request.method)).append(" ").append(url.target).append(" HTTP/1.1\r\nHost: ");
+    out.append(to_string(request.method))
+        .append(" ")
+        .append(url.target)
+        .append(" HTTP/1.1\r\nHost: ");
     out.append(url.authority).append("\r\n");
     if (!request.content_type.empty()) {
         out.append("Content-Type: ").append(request.content_type).append("\r\n");
@@ -132,8 +134,9 @@ Result<Url> Url::parse(std::string_view text) {
         if (c <= ' ' || static_cast<unsigned char>(c) >= 0x7f) return wrong("unescaped character");
     }
     out.target = rest.starts_with('/') ? std::string(rest) : "/" + std::string(rest);
-    const std::size_t host_end = authority.front() == '[' ? authority.find(']') + 1
-                                                          : std::min(authority.find(':'), authority.size());
+    const std::size_t host_end = authority.front() == '['
+                                     ? authority.find(']') + 1
+                                     : std::min(authority.find(':'), authority.size());
     const std::string_view port = authority.substr(std::min(host_end + 1, authority.size()));
     const std::uint16_t default_port = out.tls ? 443 : 80;
     out.port = default_port;
@@ -148,7 +151,8 @@ Result<Url> Url::parse(std::string_view text) {
     return out;
 }
 
-ClientResponse::ClientResponse(Client& client, std::unique_ptr<ClientConnection> connection) noexcept
+ClientResponse::ClientResponse(Client& client,
+                               std::unique_ptr<ClientConnection> connection) noexcept
     : client_(&client), connection_(std::move(connection)) {}
 
 ClientResponse::ClientResponse(ClientResponse&&) noexcept = default;
@@ -248,13 +252,16 @@ rt::Task<void> Client::give_back(std::unique_ptr<ClientConnection> connection) {
     }
 }
 
-rt::Task<Result<std::unique_ptr<ClientConnection>>> Client::open(const Url& url, rt::StopToken stop) {
+rt::Task<Result<std::unique_ptr<ClientConnection>>> Client::open(const Url& url,
+                                                                 rt::StopToken stop) {
     rt::StopSource patience(stop);
     patience.stop_after(options_.limits.connect_timeout);
     if (url.tls && options_.tls == nullptr) {
-        co_return Error{Code::invalid_argument, "this client was made without TLS: " + url.authority};
+        co_return Error{Code::invalid_argument,
+                        "this client was made without TLS: " + url.authority};
     }
-    BLOOM_CO_TRY(net::Stream stream, co_await net::connect_host(url.host, url.port, patience.token()));
+    BLOOM_CO_TRY(net::Stream stream,
+                 co_await net::connect_host(url.host, url.port, patience.token()));
     if (url.tls) {
         BLOOM_CO_TRY(stream, co_await net::tls_connect(*options_.tls, std::move(stream), url.host,
                                                        patience.token()));

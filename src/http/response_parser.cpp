@@ -28,7 +28,8 @@ void ResponseParser::reset(Method method) noexcept {
 Result<bool> ResponseParser::feed(ByteSpan input, std::size_t& consumed) {
     const std::string_view text = as_text(input);
     const std::size_t before = bytes_.size();
-    const std::size_t room = limits_->head_bytes - std::min<std::size_t>(before, limits_->head_bytes);
+    const std::size_t room =
+        limits_->head_bytes - std::min<std::size_t>(before, limits_->head_bytes);
     bytes_.append(text.substr(0, room));
     const std::size_t from = before < kHeadEnd.size() ? 0 : before - (kHeadEnd.size() - 1);
     const std::size_t end = bytes_.find(kHeadEnd, from);
@@ -87,7 +88,8 @@ Result<> ResponseParser::parse_field(std::string_view line) {
     const char* value_at = value.empty() ? line.data() + colon + 1 : value.data();
     fields_.push_back({static_cast<std::uint32_t>(line.data() - bytes_.data()),
                        static_cast<std::uint32_t>(value_at - bytes_.data()),
-                       static_cast<std::uint32_t>(value.size()), static_cast<std::uint16_t>(colon)});
+                       static_cast<std::uint32_t>(value.size()),
+                       static_cast<std::uint16_t>(colon)});
     return {};
 }
 

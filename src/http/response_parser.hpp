@@ -21,8 +21,8 @@ struct ResponseHead {
     Headers headers;
 };
 
-/// Collects a response head up to its empty line, then reads it strictly: CRLF line ends, no folds, one
-/// Content-Length or `chunked`. Verdicts do not depend on how the bytes are cut.
+/// Collects a response head up to its empty line, then reads it strictly: CRLF line ends, no folds,
+/// one Content-Length or `chunked`. Verdicts do not depend on how the bytes are cut.
 class ResponseParser {
 public:
     explicit ResponseParser(const Limits& limits) noexcept : limits_(&limits) {}

@@ -14,7 +14,6 @@
 #include <bloom/net/tcp.hpp>
 #include <bloom/rt/shard.hpp>
 #include <bloom/rt/task.hpp>
-#include <bloom/sse/writer.hpp>
 
 #include "http/body.hpp"
 #include "http/response_parser.hpp"
@@ -32,18 +31,17 @@ struct Site {
     http::Router router;
 
     Site() {
-        using http::Handler;
         using http::Method;
-        router.add(Method::get, "/health", Handler::bind<&Site::health>(this));
-        router.add(Method::post, "/v1/chat/completions", Handler::bind<&Site::locked>(this));
-        router.add(Method::post, "/echo", Handler::bind<&Site::echo>(this));
-        router.add(Method::get, "/events/{n}/{gap_ms}", Handler::bind<&Site::events>(this));
-        router.add(Method::get, "/bytes/{n}", Handler::bind<&Site::bytes>(this));
-        router.add(Method::get, "/wait", Handler::bind<&Site::wait>(this));
-        router.add(Method::get, "/fail/{how}", Handler::bind<&Site::fail>(this));
-        router.add(Method::get, "/name/{rest...}", Handler::bind<&Site::name>(this));
-        router.add(Method::get, "/raw", Handler::bind<&Site::raw>(this));
-        router.set_options(Handler::bind<&Site::options>(this));
+        router.add(Method::get, "/health", http::bind<&Site::health>(this));
+        router.add(Method::post, "/v1/chat/completions", http::bind<&Site::locked>(this));
+        router.add(Method::post, "/echo", http::bind<&Site::echo>(this));
+        router.add(Method::get, "/events/{n}/{gap_ms}", http::bind<&Site::events>(this));
+        router.add(Method::get, "/bytes/{n}", http::bind<&Site::bytes>(this));
+        router.add(Method::get, "/wait", http::bind<&Site::wait>(this));
+        router.add(Method::get, "/fail/{how}", http::bind<&Site::fail>(this));
+        router.add(Method::get, "/name/{rest...}", http::bind<&Site::name>(this));
+        router.add(Method::get, "/raw", http::bind<&Site::raw>(this));
+        router.set_options(http::bind<&Site::options>(this));
     }
 
     http::Hooks hooks() {
@@ -99,23 +97,22 @@ struct Site {
         note(ex);
         const std::uint64_t n = number(ex.param("n"));
         const auto gap = std::chrono::milliseconds(number(ex.param("gap_ms")));
-        sse::Writer out(ex);
-        BLOOM_CO_OK(co_await out.begin(http::Status::ok));
-        std::string event;
+        ex.headers().add("Cache-Control", "no-cache");
+        ex.begin(http::Status::ok, "text/event-stream");
         for (std::uint64_t i = 0; i < n; ++i) {
-            event.clear();
-            sse::append_event(event, std::to_string(i));
-            BLOOM_CO_OK(co_await out.send(event));
+            const std::string event = "data: " + std::to_string(i) + "\n\n";
+            BLOOM_CO_OK(co_await ex.write(event));
             if (gap.count() > 0) BLOOM_CO_OK(co_await rt::sleep_for(gap, ex.stop()));
         }
         http::HeaderList trailers;
         trailers.add("X-Events", std::to_string(n));
-        co_return co_await out.finish("[DONE]", &trailers);
+        co_return co_await ex.finish("data: [DONE]\n\n", &trailers);
     }
 
     static std::string pattern(std::uint64_t n) {
         std::string out(n, '\0');
-        for (std::size_t i = 0; i < out.size(); ++i) out[i] = static_cast<char>('a' + i * 7 % 23);
+        for (std::size_t i = 0; i < out.size(); ++i)
+            out[i] = static_cast<char>('a' + i * 7 % 23);
         return out;
     }
 
@@ -155,7 +152,8 @@ struct Site {
         ex.headers().add("Upgrade", "raw");
         BLOOM_CO_TRY(net::Stream stream, co_await ex.upgrade());
         Result<rt::Chunk> got = co_await stream.recv(ex.stop());
-        if (got && !got->empty()) static_cast<void>(co_await stream.send_all(got->bytes(), ex.stop()));
+        if (got && !got->empty())
+            static_cast<void>(co_await stream.send_all(got->bytes(), ex.stop()));
         if (got) got->reset();
         co_await stream.close();
         co_return Result<>{};
@@ -166,8 +164,8 @@ struct RawResponse {
     int status = 0;
     bool close = false;
     bool whole = false;
-    std::string body;
-    std::string fields; ///< "name: value\n" in lower case names
+    std::string body = {};
+    std::string fields = {}; ///< "name: value\n" in lower case names
 };
 
 /// Everything a server sent on one connection, read as HTTP responses.
@@ -193,9 +191,11 @@ inline RawReply split_responses(std::string_view bytes, const std::vector<http::
         if (!fed || !*fed) break;
         bytes.remove_prefix(consumed);
         const http::ResponseHead& head = parser.head();
-        RawResponse r{.status = to_int(head.status), .close = head.headers.has_token("connection", "close")};
+        RawResponse r{.status = to_int(head.status),
+                      .close = head.headers.has_token("connection", "close")};
         for (std::size_t i = 0; i < head.headers.size(); ++i) {
-            for (const char c : head.headers[i].name) r.fields += static_cast<char>(std::tolower(c));
+            for (const char c : head.headers[i].name)
+                r.fields += static_cast<char>(std::tolower(c));
             r.fields += ": " + std::string(head.headers[i].value) + "\n";
         }
         if (r.status >= 200) ++n_final;
@@ -220,15 +220,16 @@ inline RawReply split_responses(std::string_view bytes, const std::vector<http::
 }
 
 /// Sends `bytes` cut at `cuts` on a fresh connection and reads until the server ends it.
-inline rt::Task<Result<RawReply>> talk_raw(net::Address server, std::string bytes,
-                                           std::vector<std::size_t> cuts,
-                                           std::vector<http::Method> methods = {http::Method::get}) {
+inline rt::Task<Result<RawReply>>
+talk_raw(net::Address server, std::string bytes, std::vector<std::size_t> cuts,
+         std::vector<http::Method> methods = {http::Method::get}) {
     BLOOM_CO_TRY(net::Stream stream, co_await net::connect(server));
     std::size_t from = 0;
     cuts.push_back(bytes.size());
     for (const std::size_t cut : cuts) {
         // The server may close before it has everything.
-        if (!co_await stream.send_all(as_bytes(std::string_view(bytes).substr(from, cut - from)))) break;
+        if (!co_await stream.send_all(as_bytes(std::string_view(bytes).substr(from, cut - from))))
+            break;
         from = cut;
     }
     std::string got;

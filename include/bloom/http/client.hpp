@@ -33,14 +33,14 @@ struct Url {
 
 struct ClientRequest {
     Method method = Method::get;
-    std::string url;
-    HeaderList headers; ///< the client writes Host, Content-Length and Content-Type itself
-    std::string content_type;
-    std::string body;
+    std::string url = {};
+    HeaderList headers = {}; ///< the client writes Host, Content-Length and Content-Type itself
+    std::string content_type = {};
+    std::string body = {};
 };
 
 struct ClientOptions {
-    Limits limits;
+    Limits limits = {};
     net::TlsContext* tls = nullptr; ///< for https; outlives the client
     std::size_t n_idle_connections = 8;
 };
@@ -60,8 +60,8 @@ public:
     /// Views live until close().
     const Headers& headers() const noexcept;
 
-    /// The next bytes of the body, as they came; empty at its end. The view lives until the next call.
-    /// Errors: truncated (the peer ended the connection early), protocol_error, the token's.
+    /// The next bytes of the body, as they came; empty at its end. The view lives until the next
+    /// call. Errors: truncated (the peer ended the connection early), protocol_error, the token's.
     rt::Task<Result<std::string_view>> read(rt::StopToken stop = {});
     /// The whole rest. Errors: too_large, those of read().
     rt::Task<Result<std::string>> read_all(std::size_t bytes_max, rt::StopToken stop = {});
@@ -79,8 +79,9 @@ private:
     std::unique_ptr<ClientConnection> connection_;
 };
 
-/// HTTP/1.1 client of one shard with a small pool of kept connections. Several requests may run beside each
-/// other. Follows no redirects. `co_await close()` before it goes.  Thread: the shard's.
+/// HTTP/1.1 client of one shard with a small pool of kept connections. Several requests may run
+/// beside each other. Follows no redirects. `co_await close()` before it goes.  Thread: the
+/// shard's.
 ///
 ///     http::Client client;
 ///     BLOOM_CO_TRY(auto response, co_await client.request({.url = url}, stop));
@@ -93,9 +94,9 @@ public:
     Client& operator=(const Client&) = delete;
     ~Client();
 
-    /// Sends and waits for the response head; `stop` bounds that, too. A kept connection that turns out to be
-    /// closed is replaced once, for methods that may be repeated.
-    /// Errors: invalid_argument (URL), not_found (name), closed, timeout, protocol_error, the token's.
+    /// Sends and waits for the response head; `stop` bounds that, too. A kept connection that turns
+    /// out to be closed is replaced once, for methods that may be repeated. Errors:
+    /// invalid_argument (URL), not_found (name), closed, timeout, protocol_error, the token's.
     rt::Task<Result<ClientResponse>> request(ClientRequest request, rt::StopToken stop = {});
     rt::Task<void> close();
 
