@@ -79,7 +79,7 @@ Task<void> exchange(Address server, std::size_t bytes, unsigned seed, int& n_goo
     if (*got == text) ++n_good;
 }
 
-BLOOM_RING_TEST(Tcp, echoes_many_sizes_at_once) {
+BLOOM_CO_TEST_BOTH(Tcp, echoes_many_sizes_at_once) {
     auto listener = Listener::listen(Address::loopback(0));
     CO_ASSERT_OK(listener);
     const Address at = listener->local();
@@ -96,7 +96,7 @@ BLOOM_RING_TEST(Tcp, echoes_many_sizes_at_once) {
     EXPECT_EQ(n_good, 20);
 }
 
-BLOOM_RING_TEST(Tcp, sends_parts_in_order) {
+BLOOM_CO_TEST_BOTH(Tcp, sends_parts_in_order) {
     auto listener = Listener::listen(Address::loopback(0));
     CO_ASSERT_OK(listener);
     Result<Stream> client = co_await connect(listener->local());
@@ -121,7 +121,7 @@ BLOOM_RING_TEST(Tcp, sends_parts_in_order) {
     co_await listener->close();
 }
 
-BLOOM_RING_TEST(Tcp, a_stopped_recv_loses_nothing) {
+BLOOM_CO_TEST_BOTH(Tcp, a_stopped_recv_loses_nothing) {
     auto listener = Listener::listen(Address::loopback(0));
     CO_ASSERT_OK(listener);
     Result<Stream> client = co_await connect(listener->local());
@@ -144,7 +144,7 @@ BLOOM_RING_TEST(Tcp, a_stopped_recv_loses_nothing) {
     co_await listener->close();
 }
 
-BLOOM_RING_TEST(Tcp, notices_a_leaving_client_while_nobody_receives) {
+BLOOM_CO_TEST_BOTH(Tcp, notices_a_leaving_client_while_nobody_receives) {
     auto listener = Listener::listen(Address::loopback(0));
     CO_ASSERT_OK(listener);
     Result<Stream> client = co_await connect(listener->local());
@@ -163,7 +163,7 @@ BLOOM_RING_TEST(Tcp, notices_a_leaving_client_while_nobody_receives) {
     co_await listener->close();
 }
 
-BLOOM_RING_TEST(Tcp, a_slow_reader_blocks_the_sender_until_stopped) {
+BLOOM_CO_TEST_BOTH(Tcp, a_slow_reader_blocks_the_sender_until_stopped) {
     auto listener = Listener::listen(Address::loopback(0));
     CO_ASSERT_OK(listener);
     Result<Stream> client = co_await connect(listener->local());
@@ -181,7 +181,7 @@ BLOOM_RING_TEST(Tcp, a_slow_reader_blocks_the_sender_until_stopped) {
     co_await listener->close();
 }
 
-BLOOM_RING_TEST(Tcp, refused_connections_say_where) {
+BLOOM_CO_TEST_BOTH(Tcp, refused_connections_say_where) {
     auto listener = Listener::listen(Address::loopback(0));
     CO_ASSERT_OK(listener);
     const Address at = listener->local();
@@ -192,7 +192,7 @@ BLOOM_RING_TEST(Tcp, refused_connections_say_where) {
     EXPECT_NE(stream.error().message().find(at.to_string()), std::string_view::npos);
 }
 
-BLOOM_RING_TEST(Tcp, dropping_an_unused_stream_closes_it) {
+BLOOM_CO_TEST_BOTH(Tcp, dropping_an_unused_stream_closes_it) {
     auto listener = Listener::listen(Address::loopback(0));
     CO_ASSERT_OK(listener);
     Result<Stream> client = co_await connect(listener->local());
@@ -207,7 +207,7 @@ BLOOM_RING_TEST(Tcp, dropping_an_unused_stream_closes_it) {
     co_await listener->close();
 }
 
-BLOOM_RING_TEST(Tcp, an_idle_acceptor_stops) {
+BLOOM_CO_TEST_BOTH(Tcp, an_idle_acceptor_stops) {
     auto listener = Listener::listen(Address::loopback(0));
     CO_ASSERT_OK(listener);
     rt::StopSource stop;
