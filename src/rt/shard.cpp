@@ -28,8 +28,14 @@ Shard::Shard(std::unique_ptr<Driver> driver, ShardOptions options)
     : options_(options), driver_(std::move(driver)), now_ns_(driver_->now_ns()), timers_(now_ns_) {}
 
 Shard::~Shard() {
-    // Posted functions that came too late are dropped, not run: their world is gone.
     BLOOM_CHECK(ready_.empty());
+    // What was posted too late is not run: its world is gone. Items belong to their posters,
+    // functions to us.
+    for (PostItem* item = mailbox_.take(); item != nullptr;) {
+        PostItem* next = item->next;
+        if (item->run == &PostedFunction::call) delete static_cast<PostedFunction*>(item);
+        item = next;
+    }
 }
 
 Shard& Shard::current() noexcept {

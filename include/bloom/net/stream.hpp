@@ -28,8 +28,6 @@ public:
     virtual rt::Task<Result<>> finish(rt::StopToken stop) = 0;
     /// The agreed application protocol, empty without one.
     virtual std::string_view alpn() const noexcept = 0;
-    /// Whether bytes are waiting inside the layer, although the socket has none.
-    virtual bool has_buffered() const noexcept = 0;
 };
 
 /// A connected byte stream, TCP or TLS alike. One coroutine may receive while another sends; not
