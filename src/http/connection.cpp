@@ -21,6 +21,17 @@ std::uint64_t now_ns() noexcept {
     return rt::Shard::current().now_ns();
 }
 
+/// What the exception that is being handled says.
+std::string exception_text() {
+    try {
+        throw;
+    } catch (const std::exception& e) {
+        return e.what();
+    } catch (...) {
+        return "something that is no std::exception";
+    }
+}
+
 } // namespace
 
 Connection::Connection(ServerShared& shared, net::Stream stream)
@@ -37,9 +48,9 @@ Connection::~Connection() {
 rt::Task<void> Connection::run(std::unique_ptr<Connection> self) {
     try {
         co_await self->serve();
-    } catch (const std::exception& e) {
+    } catch (...) {
         // Out of memory, or a library that threw: this connection ends, the others go on.
-        log::error("http: connection ended by an exception: {}", e.what());
+        log::error("http: connection ended by an exception: {}", exception_text());
     }
     if (self->stream_) {
         self->in_.reset();
@@ -47,17 +58,45 @@ rt::Task<void> Connection::run(std::unique_ptr<Connection> self) {
     }
 }
 
+// One coroutine for everything that happens on every request: a kept connection then allocates only
+// the handler's own frames.
 rt::Task<void> Connection::serve() {
     if (tls_pending_ && !co_await shake_hands()) co_return;
     while (keep_ && !broken_) {
-        const HeadOutcome outcome = co_await read_head();
+        idle_since_ns_ = now_ns();
+        parser_.reset();
+        HeadOutcome outcome = take_pending_head();
+        while (outcome == HeadOutcome::need_more) {
+            // Between requests a drain ends the wait; a head that has begun is still served.
+            const bool started = parser_.started();
+            rt::StopSource patience(started ? shared_.abort : shared_.drain);
+            patience.stop_at(started ? head_begin_ns_ + to_ns(limits().header_timeout)
+                                     : idle_since_ns_ + to_ns(limits().idle_timeout));
+            in_.reset();
+            in_at_ = 0;
+            outcome = take_head_input(co_await stream_.recv(patience.token()));
+        }
         if (outcome == HeadOutcome::ended) break;
         begin_exchange(outcome);
-        co_await answer();
+        Refusal refusal;
+        Result<> result;
+        const Handler* handler = choose_handler(refusal);
+        if (handler != nullptr) {
+            ++shared_.stats.n_running;
+            try {
+                result = co_await (*handler)(exchange_);
+            } catch (...) {
+                log::error("http: {} {} threw: {}", to_string(exchange_.head_->method),
+                           exchange_.route_, exception_text());
+                result = Error{Code::internal, "the handler threw an exception"};
+            }
+            --shared_.stats.n_running;
+        }
+        if (!upgraded_ && needs_refusal(result, handler, refusal)) co_await refuse(refusal);
         end_exchange();
         if (upgraded_) co_return;
     }
-    if (linger_ && !broken_) co_await linger();
+    if ((linger_ || !pending().empty()) && !broken_) co_await linger();
 }
 
 rt::Task<bool> Connection::shake_hands() {
@@ -73,32 +112,34 @@ rt::Task<bool> Connection::shake_hands() {
     co_return true;
 }
 
-rt::Task<Connection::HeadOutcome> Connection::read_head() {
-    parser_.reset();
-    std::uint64_t idle_since_ns = now_ns();
-    for (;;) {
-        if (!pending().empty()) {
-            const bool was_started = parser_.started();
-            const FeedResult fed = parser_.feed(pending());
-            in_at_ += fed.consumed;
-            if (fed.progress == Progress::complete) co_return HeadOutcome::request;
-            if (fed.progress == Progress::rejected) co_return HeadOutcome::refused;
-            if (!was_started && parser_.started()) head_begin_ns_ = now_ns();
-        }
-        // Between requests a drain ends the wait; a head that has begun is still served.
-        const bool started = parser_.started();
-        rt::StopSource patience(started ? shared_.abort : shared_.drain);
-        patience.stop_at(started ? head_begin_ns_ + to_ns(limits().header_timeout)
-                                 : idle_since_ns + to_ns(limits().idle_timeout));
-        Result<> got = co_await receive(patience.token());
-        if (got) continue;
-        if (started && got.error().code() == Code::timeout) {
-            parser_.give_up(Status::request_timeout, "request_timeout",
-                            "the request head took too long");
-            co_return HeadOutcome::refused;
-        }
-        co_return HeadOutcome::ended;
+Connection::HeadOutcome Connection::take_pending_head() {
+    if (pending().empty()) return HeadOutcome::need_more;
+    const bool was_started = parser_.started();
+    const FeedResult fed = parser_.feed(pending());
+    in_at_ += fed.consumed;
+    if (!was_started && parser_.started()) head_begin_ns_ = now_ns();
+    switch (fed.progress) {
+    case Progress::complete:
+        return HeadOutcome::request;
+    case Progress::rejected:
+        return HeadOutcome::refused;
+    case Progress::need_more:
+        break;
     }
+    return HeadOutcome::need_more;
+}
+
+Connection::HeadOutcome Connection::take_head_input(Result<rt::Chunk> got) {
+    if (got && !got->empty()) {
+        in_ = std::move(*got);
+        return take_pending_head();
+    }
+    if (!got && parser_.started() && got.error().code() == Code::timeout) {
+        parser_.give_up(Status::request_timeout, "request_timeout",
+                        "the request head took too long");
+        return HeadOutcome::refused;
+    }
+    return HeadOutcome::ended;
 }
 
 void Connection::begin_exchange(HeadOutcome outcome) {
@@ -139,67 +180,49 @@ void Connection::end_exchange() {
     if (out_.capacity() > kKeptBytes) std::string().swap(out_);
 }
 
-rt::Task<void> Connection::answer() {
-    Refusal refusal;
+/// The handler of the route, or null with the reason in `refusal`.
+const Handler* Connection::choose_handler(Refusal& refusal) {
     if (exchange_.refused_) {
         const Rejection& why = parser_.rejection();
-        keep_ = false;
-        linger_ = true;
-        co_await refuse({why.status, why.code, why.message});
-        co_return;
+        refusal = {why.status, why.code, why.message};
+        leave_body();
+        return nullptr;
     }
-    const Handler* handler = nullptr;
-    if (!route(handler, refusal)) {
-        co_await refuse(refusal);
-        co_return;
-    }
-    ++shared_.stats.n_running;
-    Result<> result = co_await call_handler(*handler);
-    --shared_.stats.n_running;
-    if (upgraded_) co_return;
-    if (sending_ == Sending::nothing) {
-        if (result) result = Error{Code::internal, "the handler gave no response"};
-        if (decoder_.failed()) { // what the body said outranks what the handler made of it
-            const Rejection& why = decoder_.rejection();
-            refusal = {why.status, why.code, why.message};
-        } else {
-            refusal = refusal_of(result.error());
-        }
-        refusal.error = &result.error();
-        co_await refuse(refusal);
-    } else if (sending_ == Sending::streaming) {
-        broken_ = true; // a missing end tells the client that the response is not whole
-    }
-}
-
-rt::Task<Result<>> Connection::call_handler(const Handler& handler) {
-    try {
-        co_return co_await handler(exchange_);
-    } catch (const std::exception& e) {
-        log::error("http: {} {} threw: {}", to_string(exchange_.head_->method), exchange_.route_,
-                   e.what());
-        co_return Error{Code::internal, "the handler threw an exception"};
-    }
-}
-
-bool Connection::route(const Handler*& handler, Refusal& refusal) {
     const RequestHead& head = *exchange_.head_;
     const Router::Match match = shared_.router->match(head.method, head.path);
     exchange_.route_ = match.pattern;
     switch (match.outcome) {
     case Router::Outcome::found:
-        handler = match.handler;
-        return decode_params(match.params, refusal);
+        return decode_params(match.params, refusal) ? match.handler : nullptr;
     case Router::Outcome::not_found:
         refusal = {Status::not_found, "not_found", "there is nothing at this path"};
-        return false;
+        break;
     case Router::Outcome::method_not_allowed:
         exchange_.headers_.add("Allow", allow_value(match.allowed));
         refusal = {Status::method_not_allowed, "method_not_allowed",
                    "this path does not take that method; see the Allow header"};
+        break;
+    }
+    return nullptr;
+}
+
+/// Whether the server has to answer in place of the handler.
+bool Connection::needs_refusal(Result<>& result, const Handler* handler, Refusal& refusal) {
+    if (handler == nullptr) return true;
+    if (sending_ == Sending::streaming) {
+        broken_ = true; // a missing end tells the client that the response is not whole
         return false;
     }
-    return false;
+    if (sending_ == Sending::done) return false;
+    if (result) result = Error{Code::internal, "the handler gave no response"};
+    if (decoder_.failed()) { // what the body said outranks what the handler made of it
+        const Rejection& why = decoder_.rejection();
+        refusal = {why.status, why.code, why.message};
+    } else {
+        refusal = refusal_of(result.error());
+    }
+    refusal.error = &result.error();
+    return true;
 }
 
 bool Connection::decode_params(const RawParams& raw, Refusal& refusal) {

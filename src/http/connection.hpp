@@ -69,19 +69,19 @@ public:
     net::Address remote() const override;
 
 private:
-    enum class HeadOutcome : std::uint8_t { request, refused, ended };
+    enum class HeadOutcome : std::uint8_t { need_more, request, refused, ended };
     enum class Sending : std::uint8_t { nothing, streaming, done };
 
     const Limits& limits() const noexcept { return shared_.options.limits; }
 
     rt::Task<void> serve();
     rt::Task<bool> shake_hands();
-    rt::Task<HeadOutcome> read_head();
+    HeadOutcome take_pending_head();
+    HeadOutcome take_head_input(Result<rt::Chunk> got);
     void begin_exchange(HeadOutcome outcome);
     void end_exchange();
-    rt::Task<void> answer();
-    rt::Task<Result<>> call_handler(const Handler& handler);
-    bool route(const Handler*& handler, Refusal& refusal);
+    const Handler* choose_handler(Refusal& refusal);
+    bool needs_refusal(Result<>& result, const Handler* handler, Refusal& refusal);
     bool decode_params(const RawParams& raw, Refusal& refusal);
     rt::Task<void> refuse(Refusal refusal);
     rt::Task<void> linger();
@@ -124,6 +124,7 @@ private:
     BodyBuffer body_;
     std::string out_; ///< head and small bodies on their way
     Exchange exchange_;
+    std::uint64_t idle_since_ns_ = 0;
     std::uint64_t head_begin_ns_ = 0;
     std::uint32_t n_requests_ = 0;
     bool silent_ = false; ///< streaming to a HEAD

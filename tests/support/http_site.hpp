@@ -14,7 +14,6 @@
 #include <bloom/net/tcp.hpp>
 #include <bloom/rt/shard.hpp>
 #include <bloom/rt/task.hpp>
-#include <bloom/sse/writer.hpp>
 
 #include "http/body.hpp"
 #include "http/response_parser.hpp"
@@ -32,18 +31,17 @@ struct Site {
     http::Router router;
 
     Site() {
-        using http::Handler;
         using http::Method;
-        router.add(Method::get, "/health", Handler::bind<&Site::health>(this));
-        router.add(Method::post, "/v1/chat/completions", Handler::bind<&Site::locked>(this));
-        router.add(Method::post, "/echo", Handler::bind<&Site::echo>(this));
-        router.add(Method::get, "/events/{n}/{gap_ms}", Handler::bind<&Site::events>(this));
-        router.add(Method::get, "/bytes/{n}", Handler::bind<&Site::bytes>(this));
-        router.add(Method::get, "/wait", Handler::bind<&Site::wait>(this));
-        router.add(Method::get, "/fail/{how}", Handler::bind<&Site::fail>(this));
-        router.add(Method::get, "/name/{rest...}", Handler::bind<&Site::name>(this));
-        router.add(Method::get, "/raw", Handler::bind<&Site::raw>(this));
-        router.set_options(Handler::bind<&Site::options>(this));
+        router.add(Method::get, "/health", http::bind<&Site::health>(this));
+        router.add(Method::post, "/v1/chat/completions", http::bind<&Site::locked>(this));
+        router.add(Method::post, "/echo", http::bind<&Site::echo>(this));
+        router.add(Method::get, "/events/{n}/{gap_ms}", http::bind<&Site::events>(this));
+        router.add(Method::get, "/bytes/{n}", http::bind<&Site::bytes>(this));
+        router.add(Method::get, "/wait", http::bind<&Site::wait>(this));
+        router.add(Method::get, "/fail/{how}", http::bind<&Site::fail>(this));
+        router.add(Method::get, "/name/{rest...}", http::bind<&Site::name>(this));
+        router.add(Method::get, "/raw", http::bind<&Site::raw>(this));
+        router.set_options(http::bind<&Site::options>(this));
     }
 
     http::Hooks hooks() {
@@ -99,18 +97,16 @@ struct Site {
         note(ex);
         const std::uint64_t n = number(ex.param("n"));
         const auto gap = std::chrono::milliseconds(number(ex.param("gap_ms")));
-        sse::Writer out(ex);
-        BLOOM_CO_OK(co_await out.begin(http::Status::ok));
-        std::string event;
+        ex.headers().add("Cache-Control", "no-cache");
+        ex.begin(http::Status::ok, "text/event-stream");
         for (std::uint64_t i = 0; i < n; ++i) {
-            event.clear();
-            sse::append_event(event, std::to_string(i));
-            BLOOM_CO_OK(co_await out.send(event));
+            const std::string event = "data: " + std::to_string(i) + "\n\n";
+            BLOOM_CO_OK(co_await ex.write(event));
             if (gap.count() > 0) BLOOM_CO_OK(co_await rt::sleep_for(gap, ex.stop()));
         }
         http::HeaderList trailers;
         trailers.add("X-Events", std::to_string(n));
-        co_return co_await out.finish("[DONE]", &trailers);
+        co_return co_await ex.finish("data: [DONE]\n\n", &trailers);
     }
 
     static std::string pattern(std::uint64_t n) {
@@ -168,8 +164,8 @@ struct RawResponse {
     int status = 0;
     bool close = false;
     bool whole = false;
-    std::string body;
-    std::string fields; ///< "name: value\n" in lower case names
+    std::string body = {};
+    std::string fields = {}; ///< "name: value\n" in lower case names
 };
 
 /// Everything a server sent on one connection, read as HTTP responses.

@@ -33,14 +33,14 @@ struct Url {
 
 struct ClientRequest {
     Method method = Method::get;
-    std::string url;
-    HeaderList headers; ///< the client writes Host, Content-Length and Content-Type itself
-    std::string content_type;
-    std::string body;
+    std::string url = {};
+    HeaderList headers = {}; ///< the client writes Host, Content-Length and Content-Type itself
+    std::string content_type = {};
+    std::string body = {};
 };
 
 struct ClientOptions {
-    Limits limits;
+    Limits limits = {};
     net::TlsContext* tls = nullptr; ///< for https; outlives the client
     std::size_t n_idle_connections = 8;
 };

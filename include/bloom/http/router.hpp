@@ -5,12 +5,12 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include <bloom/base/result.hpp>
 #include <bloom/http/request.hpp>
+#include <bloom/rt/async_function.hpp>
 #include <bloom/rt/task.hpp>
 
 namespace bloom::http {
@@ -21,54 +21,24 @@ class Exchange;
 /// and whether, to read. An Error that comes back before a response was begun is answered by the
 /// server's error hook; one that comes back later cuts the connection.
 ///
-///     router.add(Method::get, "/health", Handler::bind<&Health::get>(&health));   // member
-///     coroutine router.add(Method::get, "/ping", ping);                                     //
-///     function
-///
-/// Made of a lambda, it must not be a coroutine with captures; one that returns the task of another
-/// function is marked BLOOM_CORO_WRAPPER.
-class Handler {
-public:
-    Handler() noexcept = default;
+///     router.add(Method::get, "/health", bind<&Health::get>(&health));   // member coroutine
+///     router.add(Method::get, "/ping", ping);                            // function
+using Handler = rt::AsyncFunction<rt::Task<Result<>>(Exchange&)>;
 
-    template <class F>
-        requires(!std::is_same_v<std::remove_cvref_t<F>, Handler> &&
-                 std::is_invocable_r_v<rt::Task<Result<>>, std::remove_cvref_t<F>&, Exchange&>)
-    Handler(F&& f) // NOLINT(google-explicit-constructor)
-        : state_(std::make_shared<std::decay_t<F>>(std::forward<F>(f))),
-          call_(&call_stored<std::decay_t<F>>) {}
-
-    /// A member function of an object that outlives the router.
-    template <auto kMember, class T>
-    static Handler bind(T* object) {
-        Handler out;
-        out.state_ = std::shared_ptr<void>(std::shared_ptr<void>(), object);
-        out.call_ = &call_member<kMember, T>;
-        return out;
-    }
+/// Calls one member function of an object that outlives the router.
+template <auto kMember, class T>
+struct MemberHandler {
+    T* object;
 
     BLOOM_CORO_WRAPPER rt::Task<Result<>> operator()(Exchange& exchange) const {
-        return call_(state_.get(), exchange);
+        return (object->*kMember)(exchange);
     }
-
-    explicit operator bool() const noexcept { return call_ != nullptr; }
-
-private:
-    using Call = rt::Task<Result<>> (*)(void*, Exchange&);
-
-    template <class F>
-    BLOOM_CORO_WRAPPER static rt::Task<Result<>> call_stored(void* state, Exchange& exchange) {
-        return (*static_cast<F*>(state))(exchange);
-    }
-
-    template <auto kMember, class T>
-    BLOOM_CORO_WRAPPER static rt::Task<Result<>> call_member(void* state, Exchange& exchange) {
-        return (static_cast<T*>(state)->*kMember)(exchange);
-    }
-
-    std::shared_ptr<void> state_;
-    Call call_ = nullptr;
 };
+
+template <auto kMember, class T>
+MemberHandler<kMember, T> bind(T* object) noexcept {
+    return {object};
+}
 
 /// One set per method.
 class MethodSet {

@@ -21,8 +21,8 @@ namespace bloom::http {
 /// and for handlers that returned an Error.
 struct Refusal {
     Status status = Status::internal_server_error;
-    std::string_view code;
-    std::string_view message;
+    std::string_view code = {};
+    std::string_view message = {};
     const Error* error = nullptr; ///< what the handler returned; null for the server's own reasons
 };
 
@@ -30,13 +30,13 @@ struct Refusal {
 /// Each may be empty. They run on the shard and do not wait.
 struct Hooks {
     /// The head is there (or refused), nothing is decided yet: request ids.
-    std::function<void(Exchange&)> on_begin;
+    std::function<void(Exchange&)> on_begin = {};
     /// Last look at the fields of any response; `exchange.status()` is set.
-    std::function<void(Exchange&, HeaderList&)> on_response_head;
+    std::function<void(Exchange&, HeaderList&)> on_response_head = {};
     /// Writes the JSON body of a refusal; may change its status. Default: the OpenAI envelope.
-    std::function<void(Exchange&, Refusal&, std::string& body)> render_error;
+    std::function<void(Exchange&, Refusal&, std::string& body)> render_error = {};
     /// The response is complete or the peer is gone: access log, metrics.
-    std::function<void(const Exchange&)> on_end;
+    std::function<void(const Exchange&)> on_end = {};
 };
 
 /// {"error":{"message":…,"type":…,"param":null,"code":…}}
@@ -46,8 +46,8 @@ void render_openai_error(const Refusal& refusal, std::string& body);
 Refusal refusal_of(const Error& error) noexcept;
 
 struct ServerOptions {
-    Limits limits;
-    Hooks hooks;
+    Limits limits = {};
+    Hooks hooks = {};
     net::TlsContext* tls = nullptr; ///< of this shard; outlives the server
 };
 
