@@ -1,2 +1,3 @@
 bloom_fuzz(json DEPS json)
 bloom_fuzz(http DEPS http)
+bloom_fuzz(tokenizer_json DEPS text)
