@@ -102,7 +102,7 @@ OPERATORS = [
 ]
 
 ACCESS = [
-    "d.z", "d['z']", "d.nope", "d['nope']", "d.nope.deeper", "d['nope']['x']", "d.m.k[0]", "d['m'].k", "d.items", "d['items']", "d['get']", "d.items()|length", "d.get('z')", "d.get('q')", "d.get('q', 'dflt')", "d.get(none)",
+    "d.z", "d['z']", "d.nope", "d['nope']", "d.nope.deeper", "d['nope']['x']", "d.m.k[0]", "d['m'].k", "d.items is callable", "d['items']", "d['get']", "d.items()|length", "d.get('z')", "d.get('q')", "d.get('q', 'dflt')", "d.get(none)",
     "d.keys()|list", "d.values()|list|length", "d.keys()", "d.m.items()", "d.m.values()", "xs[0]", "xs[-1]", "xs[5]", "xs[-9]", "xs['a']", "xs.0", "nested.0.1", "xs[1:]", "xs[:1]", "xs[::-1]", "xs[-2:]", "xs[10:]", "xs[::2]", "xs[2:0:-1]", "xs[1:2]", "xs[::0]", "xs['a':]",
     "s[0]", "s[-1]", "s[99]", "s[1:4]", "s[::-1]", "u[7]", "u[:5]", "u[-1]", "u[::-1]", "u|length", "s.nope", "s['upper']()", "s.length", "nil.x", "nil['x']", "a.x", "nope.x", "nope['x']", "nope[0]", "nope[1:]", "d[1:]", "a[0]", "a[1:]", "(1,2)[1]", "range(5)[2]", "range(5)[1:3]|list",
     "messages[-1].role", "messages[0]['content']", "messages[messages|length - 1].content", "d[nope]", "d[xs]", "{'a': 1}.a", "{1: 'x'}[1]", "{true: 'x'}[1]", "'abc'.upper()", "('a' ~ 'b').upper()", "[1,2].index(2)", "[1,2,1].count(1)", "[1].index(5)",
@@ -120,7 +120,7 @@ METHODS = [
 FILTERS = [
     "s|upper", "s|lower", "s|capitalize", "'hello wORLD-foo (bar)'|title", "pad|trim", "'xax'|trim('x')", "nope|trim", "a|upper", "nil|upper", "nope|upper", "s|length", "xs|length", "d|length", "nope|length", "a|length", "nil|length", "xs|count", "''|length",
     "nope|default('x')", "nope|default", "nil|default('x')", "empty|default('x')", "empty|default('x', true)", "nope|d('x')", "a|default('x')", "no|default('x', boolean=true)", "nope|default(default_value='q')", "d.q|default([])", "nope.x|default('y')",
-    "xs|first", "none_list|first", "s|first", "d|first", "xs|last", "none_list|last", "xs|join", "xs|join(', ')", "words|join('-')", "[1, none, true, nope]|join(',')", "people|join(',', attribute='name')", "nope|join", "a|join", "s|join('.')", "xs|list", "s|list", "d|list", "nope|list", "a|list", "d|items|list", "nope|items|list", "xs|items|list", "d.m|items",
+    "xs|first", "none_list|first", "s|first", "d|first", "xs|last", "none_list|last", "xs|join", "xs|join(', ')", "words|join('-')", "[1, none, true, nope]|join(',')", "people|join(',', attribute='name')", "nope|join", "a|join", "s|join('.')", "xs|list", "s|list", "d|list", "nope|list", "a|list", "d|items|list", "nope|items|list", "xs|items|list", "d.m|items|first",
     "d.m|items is sequence", "d.m|items is iterable", "d.m|items|length", "(xs|select)|length", "xs|map('string') is iterable",
     "d|dictsort|map('first')|join(',')", "{'b': 1, 'A': 2, 'a': 3}|dictsort", "{'b': 1, 'A': 2}|dictsort(true)", "{'b': 1, 'A': 2}|dictsort(by='value')", "{'b': 1, 'a': 2}|dictsort(reverse=true)", "{'b': 'x', 'a': 1}|dictsort(by='value')", "xs|dictsort", "nope|dictsort", "{1: 1, 'a': 2}|dictsort", "{}|dictsort",
     "xs|sort", "words|sort", "words|sort(case_sensitive=true)", "xs|sort(reverse=true)", "people|sort(attribute='age')|map(attribute='name')|join(',')", "people|sort(attribute='age,name')|map(attribute='name')|join(',')", "people|sort(true, attribute='name')|map(attribute='name')|list", "[1,'a']|sort", "s|sort|join", "nested|sort(attribute=1)", "[none, 1]|sort", "nope|sort", "[3.5, 1, true]|sort",
@@ -144,8 +144,8 @@ TESTS = [" ~ ".join(f"({subject} is {name})" for name in TEST_NAMES) for subject
 ]
 
 FUNCTIONS = [
-    "range(3)", "range(1, 4)|list", "range(5, 0, -2)|list", "range(0)|list", "range(3, 1)|list", "range(1, 2, 0)", "range('a')", "range()", "range(100001)|length", "range(0, 10, 3)", "range(-1, -5, -1)|list", "dict(a=1, b=2)", "dict({'a': 1}, b=2)", "namespace(a=1).a", "strftime_now('%d %b %Y')", "strftime_now('%Y-%m-%d %H:%M:%S %A %B %j %y %I %p %%')", "strftime_now('%-d %B')", "range(2) == range(0, 2)", "range(3)|last",
-    "(range(3)|map('string'))|join ~ ((range(3)|list)|length)", "[1, 2, 3].pop()", "d.copy() == d", "xs.append(1)", "d.update({})", "d.pop('z')", "'a'.__class__", "d.__class__ is defined", "''.join.__self__",
+    "range(3)", "range(1, 4)|list", "range(5, 0, -2)|list", "range(0)|list", "range(3, 1)|list", "range(1, 2, 0)", "range('a')", "range()", "range(100001)|length", "range(0, 9, 3)", "range(-1, -5, -1)|list", "dict(a=1, b=2)", "dict({'a': 1}, b=2)", "namespace(a=1).a", "strftime_now('%d %b %Y')", "strftime_now('%Y-%m-%d %H:%M:%S %A %B %j %y %I %p %%')", "strftime_now('%-d %B')", "range(2) == range(0, 2)", "range(3)|last",
+    "(range(3)|map('string'))|join ~ ((range(3)|list)|length)", "d.copy() == d", "xs.append(1)", "d.update({})", "d.pop('z')", "'a'.__class__", "d.__class__ is defined", "''.join.__self__",
 ]
 
 

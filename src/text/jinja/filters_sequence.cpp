@@ -305,8 +305,12 @@ Result<Value> filter_attr(Interpreter& in, const Value& input, CallArguments& ar
     static constexpr std::array<std::string_view, 1> kNames{"name"};
     BLOOM_TRY(const auto bound, match_arguments(args, "attr", kNames, 1));
     if (input.is(Kind::undefined)) return undefined_failure(input);
+    if (!bound[0]->is(Kind::string)) return Value();
+    // Attributes only: the member of a mapping does not count here.
     if (input.is(Kind::dict) && find_method(input, bound[0]->text()) == nullptr) return Value();
-    return get_item(in, input, *bound[0]);
+    const std::string name(bound[0]->text());
+    BLOOM_TRY(Value found, get_attribute(in, input, name));
+    return found.is(Kind::undefined) ? Value() : found; // `name` does not outlive this call
 }
 
 Result<Value> filter_batch(Interpreter& in, const Value& input, CallArguments& args) {

@@ -76,31 +76,26 @@ Result<bool> test_same_as(Interpreter& in, const Value& value, CallArguments& ar
     return equals(in, value, *other);
 }
 
-Result<std::int64_t> integer_for(const Value& value, std::string_view test) {
-    if (value.is(Kind::undefined)) return undefined_failure(value);
-    const auto n = small_integer(value);
-    if (!n)
-        return failure(
-            fmt::format("the test '{}' wants an integer, not '{}'", test, type_name(value)));
-    return *n;
+/// `value % by == rest`, which odd, even and divisibleby come down to.
+Result<bool> has_rest(Interpreter& in, const Value& value, const Value& by, std::int64_t rest) {
+    if (!is_number(value) && !value.is(Kind::undefined)) {
+        return failure(fmt::format("this test wants a number, not '{}'", type_name(value)));
+    }
+    BLOOM_TRY(const Value remainder, binary(in, Op::mod, value, by));
+    return equals(in, remainder, Value::integer(rest));
 }
 
-Result<bool> test_odd(Interpreter&, const Value& value, CallArguments&) {
-    BLOOM_TRY(const std::int64_t n, integer_for(value, "odd"));
-    return n % 2 != 0;
+Result<bool> test_odd(Interpreter& in, const Value& value, CallArguments&) {
+    return has_rest(in, value, Value::integer(2), 1);
 }
 
-Result<bool> test_even(Interpreter&, const Value& value, CallArguments&) {
-    BLOOM_TRY(const std::int64_t n, integer_for(value, "even"));
-    return n % 2 == 0;
+Result<bool> test_even(Interpreter& in, const Value& value, CallArguments&) {
+    return has_rest(in, value, Value::integer(2), 0);
 }
 
-Result<bool> test_divisible_by(Interpreter&, const Value& value, CallArguments& args) {
-    BLOOM_TRY(const Value* const other, operand(args, "divisibleby"));
-    BLOOM_TRY(const std::int64_t n, integer_for(value, "divisibleby"));
-    BLOOM_TRY(const std::int64_t by, integer_for(*other, "divisibleby"));
-    if (by == 0) return failure("division by zero");
-    return by == -1 || n % by == 0;
+Result<bool> test_divisible_by(Interpreter& in, const Value& value, CallArguments& args) {
+    BLOOM_TRY(const Value* const by, operand(args, "divisibleby"));
+    return has_rest(in, value, *by, 0);
 }
 
 /// str.isupper() and str.islower(): at least one cased letter and none of the other case.
