@@ -1,1 +1,3 @@
 bloom_fuzz(json DEPS json)
+bloom_fuzz(gguf DEPS engine)
+bloom_fuzz(safetensors DEPS engine)
