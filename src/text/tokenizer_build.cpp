@@ -246,11 +246,17 @@ void Builder::index_tokens() {
     for (std::size_t id = 0; id < n_tokens(); ++id) {
         if (added(id)) out.by_text.insert(out.bytes, static_cast<std::int32_t>(id));
     }
+    std::vector<bool> in_model(n_tokens());
+    for (const AddedTokenRule& rule : spec_.added_rules) {
+        // Control tokens are left out: no text may become one by way of merges.
+        const auto id = static_cast<std::size_t>(rule.id);
+        in_model[id] = rule.in_model && out.types[id] == TokenType::user_defined;
+    }
     for (std::size_t id = 0; id < n_tokens(); ++id) {
-        if (added(id) || out.bytes[id].empty()) continue;
+        if ((added(id) && !in_model[id]) || out.bytes[id].empty()) continue;
         const auto token = static_cast<std::int32_t>(id);
         out.by_text.insert(out.bytes, token);
-        if (out.types[id] != TokenType::normal) continue;
+        if (out.types[id] != TokenType::normal && !in_model[id]) continue;
         // A plain space in a character vocabulary cannot be met: texts have U+2581 there.
         if (is_char_kind() && spec_.tokens[id].find(' ') != std::string::npos) continue;
         out.words.insert(out.bytes, token);
@@ -434,8 +440,8 @@ void Builder::find_added() {
         const TokenType t = out.types[id];
         const bool special = t == TokenType::control || t == TokenType::unknown;
         if (!special && t != TokenType::user_defined) continue;
-        const std::string_view text = out.bytes[id];
-        if (t == TokenType::control) out.special_texts.push_back(text);
+        const std::string_view text = spec_.tokens[id];
+        if (t == TokenType::control) out.special_texts.push_back(out.bytes[id]);
         const AddedTokenRule& rule = rules[id];
         auto& list = rule.normalized ? normalized : raw;
         list.push_back({static_cast<std::int32_t>(id), text, special, rule.single_word, rule.lstrip,

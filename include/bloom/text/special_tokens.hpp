@@ -39,7 +39,7 @@ public:
     struct Filter {
         bool parse_special = true;
         /// Sorted, not overlapping: special tokens that touch one of these are not matched.
-        std::span<const ByteRange> user_ranges;
+        std::span<const ByteRange> user_ranges = {};
     };
 
     /// The first match at or after `from`; white space is never taken from before `from`.

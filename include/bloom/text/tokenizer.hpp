@@ -33,7 +33,7 @@ struct EncodeOptions {
     bool parse_special = true;
     /// Bytes that came from users: control tokens that touch them are not matched. Sorted,
     /// disjoint.
-    std::span<const ByteRange> user_ranges;
+    std::span<const ByteRange> user_ranges = {};
     EncodeStats* stats = nullptr;
 };
 

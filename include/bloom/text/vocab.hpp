@@ -51,6 +51,7 @@ struct AddedTokenRule {
     bool lstrip = false;      ///< white space to the left belongs to the match
     bool rstrip = false;
     bool normalized = false; ///< matched after normalisation
+    bool in_model = false;   ///< an ordinary piece of the model too: merges may end in it
 };
 
 /// Everything a Tokenizer is made from, as plain data. Model loaders copy it out of their
