@@ -10,6 +10,8 @@
 #include <bloom/engine/model_file.hpp>
 #include <bloom/json/reader.hpp>
 
+#include "support/temp_dir.hpp"
+
 namespace bloom::engine {
 namespace {
 
@@ -107,6 +109,29 @@ TEST(GoldenModels, ConfigurationsAreRead) {
     const ModelConfig qwen3 = config("qwen3-gguf-q8_0/model.gguf");
     EXPECT_EQ(qwen3.q_dim(), 128);
     EXPECT_EQ(qwen3.d_model, 96);
+}
+
+TEST(GoldenModels, DirectoryTokenizersAreRead) {
+    for (const char* path :
+         {"llama-mlx-affine8/model", "llama-hf-bf16/model", "qwen3-mlx-affine8/model"}) {
+        const auto tokenizer = ModelFile::open(golden_dir() / path).value().tokenizer();
+        ASSERT_TRUE(tokenizer) << path << ": " << tokenizer.error().message();
+        EXPECT_EQ(tokenizer->vocab.tokens.size(), 300U);
+        EXPECT_EQ(tokenizer->vocab.eos_id, 298);
+        EXPECT_EQ(tokenizer->vocab.stop_ids, (std::vector<std::int32_t>{298, 299}));
+        ASSERT_EQ(tokenizer->chat_templates.size(), 1U);
+        EXPECT_EQ(tokenizer->chat_templates[0].name, "default");
+    }
+}
+
+// The template file beside the weights wins over the entry of tokenizer_config.json.
+TEST(GoldenModels, TemplateFileWins) {
+    const test::TempDir dir;
+    std::filesystem::copy(golden_dir() / "qwen3-mlx-affine8" / "model", dir.path() / "m");
+    dir.write("m/chat_template.jinja", "from the file");
+    const auto tokenizer = ModelFile::open(dir.path() / "m").value().tokenizer();
+    ASSERT_TRUE(tokenizer) << tokenizer.error().message();
+    EXPECT_EQ(tokenizer->chat_templates.at(0).source, "from the file");
 }
 
 TEST(GoldenModels, GgufTokenizersAreRead) {

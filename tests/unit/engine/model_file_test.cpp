@@ -422,6 +422,13 @@ TEST(GgufTokenizer, EveryFaultIsNamed) {
          Code::corrupt, "1 entries for 40"},
         {"id", [](auto& w) { set_u32(w, "tokenizer.ggml.eos_token_id", 40); }, Code::corrupt,
          "is 40"},
+        {"more tokens than rows",
+         [](auto& w) {
+             w.remove("tokenizer.ggml.tokens");
+             w.remove("tokenizer.ggml.token_type");
+             w.put_strings("tokenizer.ggml.tokens", std::vector<std::string>(41, "a"));
+         },
+         Code::corrupt, "41 tokens, the embedding 40 rows"},
         {"token bytes",
          [](auto& w) {
              w.remove("tokenizer.ggml.tokens");
