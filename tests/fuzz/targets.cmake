@@ -1,3 +1,5 @@
 bloom_fuzz(json DEPS json)
 bloom_fuzz(http DEPS http)
+bloom_fuzz(gguf DEPS engine)
+bloom_fuzz(safetensors DEPS engine)
 bloom_fuzz(tokenizer_json DEPS text)
