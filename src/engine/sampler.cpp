@@ -1,11 +1,10 @@
-#include <bloom/engine/sampler.hpp>
-
 #include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
 
 #include <bloom/base/check.hpp>
+#include <bloom/engine/sampler.hpp>
 
 namespace bloom::engine {
 namespace {

@@ -1,9 +1,8 @@
-#include <bloom/engine/state.hpp>
-
 #include <algorithm>
 #include <bit>
 
 #include <bloom/base/check.hpp>
+#include <bloom/engine/state.hpp>
 
 namespace bloom::engine {
 namespace {
@@ -230,7 +229,8 @@ bool StateStore::can_resume(std::span<const std::uint32_t> blocks, std::size_t n
     for (std::size_t g = 0; g < pools_.size(); ++g) {
         const std::int64_t window = spec_.groups[g].window;
         const std::int64_t position = static_cast<std::int64_t>(n) * kPage;
-        const std::int64_t first = window == 0 ? 0 : std::max<std::int64_t>(position - window + 1, 0);
+        const std::int64_t first =
+            window == 0 ? 0 : std::max<std::int64_t>(position - window + 1, 0);
         for (auto p = static_cast<std::size_t>(first / kPage); p < n; ++p) {
             if (block_page(blocks[p], g) < 0) return false;
         }
@@ -324,7 +324,8 @@ void StateStore::drop_behind_window(SequenceState& seq, std::int64_t position) {
         const std::int64_t first_seen = std::max<std::int64_t>(position - window + 1, 0) / kPage;
         auto& table = seq.tables[g];
         std::int32_t& start = seq.window_start[g];
-        const auto end = std::min<std::int64_t>(first_seen, static_cast<std::int64_t>(table.size()));
+        const auto end =
+            std::min<std::int64_t>(first_seen, static_cast<std::int64_t>(table.size()));
         for (; start < end; ++start) {
             const auto i = static_cast<std::size_t>(start);
             if (table[i] < 0) continue;

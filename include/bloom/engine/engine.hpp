@@ -7,14 +7,13 @@
 #include <string_view>
 #include <vector>
 
+#include "kernels/kernel_table.hpp"
 #include <bloom/base/function_ref.hpp>
 #include <bloom/base/result.hpp>
 #include <bloom/compute/team.hpp>
 #include <bloom/engine/model_file.hpp>
 #include <bloom/gen/event.hpp>
 #include <bloom/gen/generation.hpp>
-
-#include "kernels/kernel_table.hpp"
 
 namespace bloom::text {
 class Tokenizer;
@@ -54,7 +53,8 @@ struct EngineOptions {
     std::uint64_t seed_base = 0;
 };
 
-/// Takes what a step produced. Called on the engine thread, once per request and step.
+/// Takes what a step produced. Called on the engine thread, once per request and step; must not
+/// call the engine back.
 class EventSink {
 public:
     virtual ~EventSink() = default;
@@ -62,7 +62,8 @@ public:
     virtual void on_events(RequestId id, gen::EventBatch&& events) = 0;
 };
 
-/// What is free and how fast it goes, for schedulers. `sequence` rises with every change of a count.
+/// What is free and how fast it goes, for schedulers. `sequence` rises with every change of a
+/// count.
 struct EngineCapacity {
     std::uint64_t sequence = 0;
     std::int32_t free_slots = 0;
@@ -96,10 +97,10 @@ struct EngineInfo {
 /// sampler, detokeniser, output parser, stop strings.
 ///
 /// Events of a request, in order: started{prompt and cached tokens} when its first rows are
-/// computed; reasoning and text deltas; finished per choice, whose `usage` are the totals so far; an
-/// `usage` event directly before the last finished. Or failed{class, usage} at any time, the last
-/// event: invalid_request (the template refused, no template), context_length, timeout, cancelled,
-/// overloaded, provider. accepted and refused are the caller's, from submit()'s result.
+/// computed; reasoning and text deltas; finished per choice, whose `usage` are the totals so far;
+/// an `usage` event directly before the last finished. Or failed{class, usage} at any time, the
+/// last event: invalid_request (the template refused, no template), context_length, timeout,
+/// cancelled, overloaded, provider. accepted and refused are the caller's, from submit()'s result.
 ///
 /// Credit: text goes out as long as the request's choices together have not passed its credit in
 /// bytes; beyond it they pause and cost no computing until add_credit().
@@ -124,13 +125,14 @@ public:
     /// The reader has taken `bytes` more. Unknown ids are ignored.
     virtual void add_credit(RequestId id, std::int64_t bytes) = 0;
 
-    /// Prepares, computes one batch, delivers events. now_ms: the clock of gen::Generation::deadline_ms.
-    /// Returns whether calling again at once has something to do. Call it after every submit,
-    /// cancel and add_credit, and when a deadline may have passed.
+    /// Prepares, computes one batch, delivers events. now_ms: the clock of
+    /// gen::Generation::deadline_ms. Returns whether calling again at once has something to do.
+    /// Call it after every submit, cancel and add_credit, and when a deadline may have passed.
     virtual bool step(EventSink& sink, std::int64_t now_ms) = 0;
 
-    /// Requests that have not ended.
+    /// Requests whose last event has not been delivered.
     virtual std::int32_t n_requests() const noexcept = 0;
+    virtual bool has(RequestId id) const noexcept = 0;
     virtual EngineCapacity capacity() const = 0;
     virtual const EngineInfo& info() const noexcept = 0;
     virtual const text::Tokenizer& tokenizer() const noexcept = 0;
@@ -149,8 +151,8 @@ public:
     virtual Result<> logits(std::span<const std::int32_t> ids, LogitsCallback show) = 0;
 
     /// What bench_model measures: one step of `rows_per_seq` tokens for each of n_seqs synthetic
-    /// sequences that have `past` tokens already (their contents do not matter), logits of the last.
-    /// Errors: busy; too_large when they do not fit.
+    /// sequences that have `past` tokens already (their contents do not matter), logits of the
+    /// last. Errors: busy; too_large when they do not fit.
     virtual Result<> run_synthetic(std::int32_t n_seqs, std::int32_t past,
                                    std::int32_t rows_per_seq) = 0;
 

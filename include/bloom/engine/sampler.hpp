@@ -8,8 +8,8 @@
 
 namespace bloom::engine {
 
-/// The number in [0, 1) that decides a sequence's draw number `n`: a function of its three arguments
-/// and nothing else, so what else runs, or a recomputed cache, cannot change a draw.
+/// The number in [0, 1) that decides a sequence's draw number `n`: a function of its three
+/// arguments and nothing else, so what else runs, or a recomputed cache, cannot change a draw.
 double draw_uniform(std::uint64_t seed, std::uint32_t choice, std::uint64_t n) noexcept;
 
 /// How often a token stands in the prompt and in the output; open addressing, one probe as a rule.

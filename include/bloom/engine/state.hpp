@@ -52,7 +52,7 @@ private:
 struct SequenceState {
     std::vector<std::vector<std::int32_t>> tables; ///< [group][page of the sequence], -1: dropped
     std::vector<std::uint32_t> blocks;             ///< cache entries of pages 0, 1, ...
-    std::vector<std::int32_t> window_start; ///< [group] first page not yet dropped
+    std::vector<std::int32_t> window_start;        ///< [group] first page not yet dropped
 };
 
 /// All pages of a model and the cache of prefixes over them.
@@ -81,9 +81,10 @@ public:
     std::int64_t max_tokens() const noexcept;
 
     void init(SequenceState& seq) const;
-    /// Whether `seq` could grow to n_tokens and leave `spare` pages in every group. Says nothing for
-    /// sure where sequences share pages: ensure() decides.
-    bool has_room(const SequenceState& seq, std::int64_t n_tokens, std::int64_t spare) const noexcept;
+    /// Whether `seq` could grow to n_tokens and leave `spare` pages in every group. Says nothing
+    /// for sure where sequences share pages: ensure() decides.
+    bool has_room(const SequenceState& seq, std::int64_t n_tokens,
+                  std::int64_t spare) const noexcept;
 
     /// Points an empty sequence at the longest cached prefix of `tokens` in `scope`, a multiple of
     /// kPrefillCut and shorter than `tokens`. Returns its length. An empty scope shares nothing.
@@ -98,8 +99,7 @@ public:
     /// Gives back pages that no token from `position` on can see.
     void drop_behind_window(SequenceState& seq, std::int64_t position);
 
-    using CopyPage =
-        FunctionRef<void(std::size_t group, std::int32_t from, std::int32_t to)>;
+    using CopyPage = FunctionRef<void(std::size_t group, std::int32_t from, std::int32_t to)>;
     /// Makes `to` (empty) a second sequence with the same n_tokens computed tokens: full pages are
     /// shared, a partly filled one is copied. False when pages are missing; then `to` is empty.
     bool fork(const SequenceState& from, SequenceState& to, std::int64_t n_tokens, CopyPage copy);
