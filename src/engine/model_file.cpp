@@ -212,8 +212,16 @@ std::int64_t ModelFile::n_parameters() const noexcept {
 }
 
 Result<ModelTokenizer> ModelFile::tokenizer() const {
-    if (const auto* gguf = std::get_if<GgufFile>(&impl_->source)) return read_gguf_tokenizer(*gguf);
-    return read_directory_tokenizer(impl_->directory);
+    const auto* gguf = std::get_if<GgufFile>(&impl_->source);
+    Result<ModelTokenizer> out =
+        gguf != nullptr ? read_gguf_tokenizer(*gguf) : read_directory_tokenizer(impl_->directory);
+    // Token ids index the embedding without further questions, so here is the place to ask.
+    if (out && static_cast<std::int64_t>(out->vocab.tokens.size()) > impl_->config.vocab_rows) {
+        return Error{Code::corrupt,
+                     fmt::format("{}: the tokenizer has {} tokens, the embedding {} rows",
+                                 impl_->name, out->vocab.tokens.size(), impl_->config.vocab_rows)};
+    }
+    return out;
 }
 
 std::span<const TensorInfo> ModelFile::tensors() const noexcept {

@@ -27,9 +27,12 @@ bool is_word(std::string_view text, std::size_t at) noexcept {
 }
 
 bool touches(std::span<const ByteRange> ranges, ByteRange range) noexcept {
-    const auto it = std::upper_bound(ranges.begin(), ranges.end(), range.begin,
-                                     [](std::size_t at, const ByteRange& r) { return at < r.end; });
-    return it != ranges.end() && it->begin < range.end;
+    auto it = std::upper_bound(ranges.begin(), ranges.end(), range.begin,
+                               [](std::size_t at, const ByteRange& r) { return at < r.end; });
+    for (; it != ranges.end() && it->begin < range.end; ++it) {
+        if (it->begin != it->end) return true; // an empty range marks nothing
+    }
+    return false;
 }
 
 } // namespace

@@ -73,7 +73,9 @@ public:
 
     /// Vocabulary and chat templates, copied out of the container: GGUF metadata, or tokenizer.json
     /// and its side files. Cost: parses tens of megabytes for a large vocabulary; call once.
-    /// Errors: not_found when the model has no tokenizer, else those of the text module's readers.
+    /// No token's id passes the rows of the embedding.
+    /// Errors: not_found when the model has no tokenizer; corrupt for more tokens than rows; else
+    /// those of the text module's readers.
     Result<ModelTokenizer> tokenizer() const;
 
     /// Every tensor as it stands in the file, used or not, in file order.

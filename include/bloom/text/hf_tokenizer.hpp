@@ -15,10 +15,10 @@ inline constexpr std::size_t kMaxTokenizerJsonBytes = std::size_t{256} << 20;
 
 /// Contents of the files beside a Hugging Face model; empty = the file is absent.
 struct HfTokenizerFiles {
-    std::string_view tokenizer_json;
-    std::string_view tokenizer_config_json;
-    std::string_view generation_config_json;
-    std::string_view chat_template_jinja;
+    std::string_view tokenizer_json = {};
+    std::string_view tokenizer_config_json = {};
+    std::string_view generation_config_json = {};
+    std::string_view chat_template_jinja = {};
 };
 
 struct HfTokenizer {
