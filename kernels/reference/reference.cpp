@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "kernels/half.hpp"
-#include "kernels/layout.hpp"
 
 namespace bloom::kernels::reference {
 namespace {
@@ -32,6 +31,29 @@ double element(WeightFormat format, const std::uint8_t* base, std::int64_t i) {
     }
 }
 
+/// A weight as its format defines it.
+struct Parts {
+    double product; ///< scale * code, or the element itself
+    double bias;
+};
+
+Parts weight(const SourceMatrix& src, std::int64_t at) {
+    switch (src.format) {
+    case WeightFormat::q8_0: {
+        const std::uint8_t* block = src.codes + at / 32 * 34;
+        const auto code = static_cast<std::int8_t>(block[2 + at % 32]);
+        return {static_cast<double>(f16_to_f32(load_u16(block))) * code, 0.0};
+    }
+    case WeightFormat::affine8_f16:
+    case WeightFormat::affine8_bf16:
+    case WeightFormat::affine8_f32:
+        return {element(src.format, src.scales, at / 64) * src.codes[at],
+                element(src.format, src.biases, at / 64)};
+    default:
+        return {element(src.format, src.codes, at), 0.0};
+    }
+}
+
 double kv_element(KvType type, const void* base, std::int64_t i) {
     const auto* bytes = static_cast<const std::uint8_t*>(base);
     return element(type == KvType::f16 ? WeightFormat::f16 : WeightFormat::f32, bytes, i);
@@ -41,24 +63,8 @@ double kv_element(KvType type, const void* base, std::int64_t i) {
 
 void weights(const SourceMatrix& src, std::int64_t row, double* out) {
     for (std::int64_t i = 0; i < src.k; ++i) {
-        const std::int64_t at = row * src.k + i;
-        switch (src.format) {
-        case WeightFormat::q8_0: {
-            const std::uint8_t* block = src.codes + at / 32 * 34;
-            const auto code = static_cast<std::int8_t>(block[2 + at % 32]);
-            out[i] = static_cast<double>(f16_to_f32(load_u16(block))) * code;
-            break;
-        }
-        case WeightFormat::affine8_f16:
-        case WeightFormat::affine8_bf16:
-        case WeightFormat::affine8_f32:
-            out[i] = element(src.format, src.scales, at / 64) * src.codes[at] +
-                     element(src.format, src.biases, at / 64);
-            break;
-        default:
-            out[i] = element(src.format, src.codes, at);
-            break;
-        }
+        const Parts w = weight(src, row * src.k + i);
+        out[i] = w.product + w.bias;
     }
 }
 
@@ -82,14 +88,13 @@ void quantise(const float* x, std::int64_t k, int group, std::int8_t* q, float* 
 }
 
 double dot(const SourceMatrix& src, std::int64_t row, const float* x, double* magnitude) {
-    std::vector<double> w(static_cast<std::size_t>(src.k));
-    weights(src, row, w.data());
     double sum = 0.0;
     double size = 0.0;
     for (std::int64_t i = 0; i < src.k; ++i) {
-        const double term = w[static_cast<std::size_t>(i)] * static_cast<double>(x[i]);
-        sum += term;
-        size += std::fabs(term);
+        const Parts w = weight(src, row * src.k + i);
+        const double xi = static_cast<double>(x[i]);
+        sum += (w.product + w.bias) * xi;
+        size += (std::fabs(w.product) + std::fabs(w.bias)) * std::fabs(xi);
     }
     *magnitude = size;
     return sum;
@@ -98,15 +103,14 @@ double dot(const SourceMatrix& src, std::int64_t row, const float* x, double* ma
 double dot_q8(const SourceMatrix& src, std::int64_t row, const QuantisedActivations& x,
               std::int64_t t, double* magnitude) {
     const int group = group_size(src.format);
-    std::vector<double> w(static_cast<std::size_t>(src.k));
-    weights(src, row, w.data());
     double sum = 0.0;
     double size = 0.0;
     for (std::int64_t i = 0; i < src.k; ++i) {
+        const Parts w = weight(src, row * src.k + i);
         const double scale = static_cast<double>(x.scale[t * x.group_stride + i / group]);
-        const double term = w[static_cast<std::size_t>(i)] * scale * x.q[t * x.q_stride + i];
-        sum += term;
-        size += std::fabs(term);
+        const double xi = scale * x.q[t * x.q_stride + i];
+        sum += (w.product + w.bias) * xi;
+        size += (std::fabs(w.product) + std::fabs(w.bias)) * std::fabs(xi);
     }
     *magnitude = size;
     return sum;

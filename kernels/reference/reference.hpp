@@ -15,7 +15,8 @@ void weights(const SourceMatrix& src, std::int64_t row, double* out);
 /// to nearest even from x * (127 / amax).
 void quantise(const float* x, std::int64_t k, int group, std::int8_t* q, float* scale);
 
-/// sum_k w[row, k] * x[k], and the sum of the magnitudes of the terms (for error bounds).
+/// sum_k w[row, k] * x[k]. `magnitude` becomes the sum of the sizes of everything added on the way
+/// (|scale * code * x| and |bias * x| apart): rounding errors are bounded by multiples of it.
 double dot(const SourceMatrix& src, std::int64_t row, const float* x, double* magnitude);
 
 /// The same for token `t` of quantised activations: the integer sums are exact.

@@ -16,7 +16,9 @@ using Vi = __m256i;
 constexpr int kLanes = 8;
 constexpr int kPanelVecs = 2;
 constexpr int kStep = 2;
-constexpr int kTileTokens = 4; // 8 accumulators, 2 codes, 1 activation, 2 products of 16 registers
+// 8 accumulators, 2 codes, 1 activation, 2 products of 16 registers.
+constexpr int kTileTokens = 4;
+constexpr int kStreamTokens = 4;
 constexpr bool kWidens = true;
 using XCode = std::int16_t;
 using Codes = __m256i;
@@ -184,7 +186,11 @@ inline Codes load_codes(const std::uint8_t* p) noexcept {
 inline Vi dot_step(Vi acc, Codes codes, const XCode* x) noexcept {
     std::int32_t pair;
     std::memcpy(&pair, x, sizeof pair);
-    return _mm256_add_epi32(acc, _mm256_madd_epi16(codes, _mm256_set1_epi32(pair)));
+    acc = _mm256_add_epi32(acc, _mm256_madd_epi16(codes, _mm256_set1_epi32(pair)));
+    // Keeps the sums in this order: clang would regroup them into trees whose leaves do not fit the
+    // 16 registers.
+    __asm__("" : "+x"(acc));
+    return acc;
 }
 
 /// A group of activations widened to 16 bit; n is a multiple of 16.
@@ -193,6 +199,9 @@ inline const XCode* x_codes(const std::int8_t* q, int n, XCode* buffer) noexcept
         const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(q + i));
         _mm256_store_si256(reinterpret_cast<__m256i*>(buffer + i), _mm256_cvtepi8_epi16(bytes));
     }
+    // Keeps the compiler from forwarding the registers just stored: it would shuffle them into 32
+    // broadcasts instead of loading each pair with vpbroadcastd.
+    __asm__ volatile("" : : "r"(buffer) : "memory");
     return buffer;
 }
 

@@ -15,8 +15,10 @@ using Vi = __m512i;
 constexpr int kLanes = 16;
 constexpr int kPanelVecs = 2;
 constexpr int kStep = 4;
-constexpr int kTileTokens =
-    6; // 12 + 12 accumulators, 2 codes, 1 activation, scales of 32 registers
+// 12 + 12 accumulators, 2 codes, 1 activation of 32 registers.
+constexpr int kTileTokens = 6;
+// 16 + 16: the f32 accumulators go through the stack once a group, which streaming hides.
+constexpr int kStreamTokens = 8;
 constexpr bool kWidens = false;
 using XCode = std::int8_t;
 using Codes = __m512i;
@@ -77,8 +79,12 @@ inline float vhsum(Vf v) noexcept {
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
 
+// Not _mm512_reduce_max_ps: clang may assume that it never sees a NaN.
 inline float vhmax(Vf v) noexcept {
-    return _mm512_reduce_max_ps(v);
+    const __m256 eight = _mm256_max_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+    __m128 m = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    m = _mm_max_ps(m, _mm_movehl_ps(m, m));
+    return _mm_cvtss_f32(_mm_max_ss(m, _mm_shuffle_ps(m, m, 1)));
 }
 
 inline Vi iset(std::int32_t x) noexcept {
