@@ -327,12 +327,10 @@ void Batcher::schedule_prefills() {
         }
     }
     BLOOM_CHECK(first != compute::index_of(SeqId::none));
+    budget = kPrefillCut; // what room is made for, and no more
     const std::int32_t end =
-        std::min(length(seqs_[first]->tokens), seqs_[first]->n_computed + kPrefillCut);
-    if (make_room(first, end, true)) {
-        budget = options_.prefill_tokens;
-        static_cast<void>(schedule_chunk(first, budget));
-    }
+        std::min(length(seqs_[first]->tokens), seqs_[first]->n_computed + budget);
+    if (make_room(first, end, true)) static_cast<void>(schedule_chunk(first, budget));
 }
 
 const Batcher::Step& Batcher::schedule() {
@@ -345,10 +343,13 @@ const Batcher::Step& Batcher::schedule() {
     step_.tables.clear();
     for (const std::uint32_t seq : running_)
         seqs_[seq]->in_step = false;
-    schedule_decodes();
-    if (!stalled_) admit();
-    schedule_prefills();
-    if (step_.empty() && stalled_) admit(); // everybody was sent back to the queue
+    // A second look when the first only sent sequences back to the queue, or met an old stall.
+    for (int pass = 0; pass < 2 && step_.empty(); ++pass) {
+        if (pass > 0) stalled_ = false;
+        schedule_decodes();
+        if (!stalled_) admit();
+        schedule_prefills();
+    }
     // Only now: making room moves tables.
     for (const Item& item : step_.items) {
         for (const auto& table : at(item.seq).state.tables)

@@ -3,14 +3,13 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <string>
 #include <vector>
 
 #include <bloom/base/result.hpp>
 #include <bloom/engine/model_file.hpp>
-#include <bloom/gen/event.hpp>
 #include <bloom/gen/generation.hpp>
 #include <bloom/text/chat_template.hpp>
+#include <bloom/text/output_parser.hpp>
 #include <bloom/text/tokenizer.hpp>
 
 namespace bloom::engine {
@@ -18,18 +17,13 @@ namespace bloom::engine {
 /// One prompt as tokens, and how the answer to it begins.
 struct Prompt {
     std::vector<std::int32_t> ids;
-    bool starts_in_reasoning = false; ///< the template has opened the thinking already
-};
-
-/// Why a request could not become tokens.
-struct PromptFailure {
-    gen::Failure failure = gen::Failure::invalid_request;
-    std::string message;
+    bool in_reasoning = false; ///< the template has opened the thinking already
 };
 
 /// Template and tokenizer of one model.
 class PromptMaker {
 public:
+    /// The file's "default" template, or a built-in one that fits its special tokens, or none.
     /// Errors: those of the tokenizer and of the template's syntax.
     static Result<PromptMaker> create(const ModelFile& file);
 
@@ -37,19 +31,19 @@ public:
 
     bool has_template() const noexcept { return template_.has_value(); }
 
-    const text::ChatTemplate* chat_template() const noexcept {
-        return template_ ? &*template_ : nullptr;
-    }
-
-    /// All prompts of a request, in order. Errors: invalid_argument with a sentence for the client;
-    /// anything else is the template's own failure.
+    /// All prompts of a request, in order. Errors: invalid_argument with a sentence for the client
+    /// (the template's own words where it refuses); others name what the template could not do.
     Result<std::vector<Prompt>> prepare(const gen::Generation& generation) const;
+
+    /// How answers to this request are to be parsed, in_reasoning apart.
+    text::OutputParserOptions parser_options(const gen::Generation& generation) const;
 
 private:
     Result<Prompt> chat(const gen::Generation& generation) const;
 
     std::shared_ptr<const text::Tokenizer> tokenizer_;
     std::optional<text::ChatTemplate> template_;
+    std::vector<text::TagToken> tags_; ///< of the template's format
 };
 
 } // namespace bloom::engine

@@ -53,7 +53,8 @@ struct EngineOptions {
     std::uint64_t seed_base = 0;
 };
 
-/// Takes what a step produced. Called on the engine thread, once per request and step.
+/// Takes what a step produced. Called on the engine thread, once per request and step; must not
+/// call the engine back.
 class EventSink {
 public:
     virtual ~EventSink() = default;
@@ -129,8 +130,9 @@ public:
     /// Call it after every submit, cancel and add_credit, and when a deadline may have passed.
     virtual bool step(EventSink& sink, std::int64_t now_ms) = 0;
 
-    /// Requests that have not ended.
+    /// Requests whose last event has not been delivered.
     virtual std::int32_t n_requests() const noexcept = 0;
+    virtual bool has(RequestId id) const noexcept = 0;
     virtual EngineCapacity capacity() const = 0;
     virtual const EngineInfo& info() const noexcept = 0;
     virtual const text::Tokenizer& tokenizer() const noexcept = 0;

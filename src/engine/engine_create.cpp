@@ -1,0 +1,137 @@
+#include <algorithm>
+#include <cstdlib>
+
+#include <fmt/format.h>
+
+#include <bloom/base/check.hpp>
+#include <bloom/compute/backend_cpu.hpp>
+
+#include "engine/engine_impl.hpp"
+
+namespace bloom::engine {
+namespace {
+
+/// More pages than this serve nobody: 16 million tokens.
+constexpr std::int64_t kMaxPages = std::int64_t{1} << 20;
+constexpr std::int64_t kPage = compute::kPageTokens;
+
+Result<const kernels::KernelTable*> choose_table(const kernels::KernelTable* wanted) {
+    if (wanted != nullptr) return wanted;
+    const char* const forced = std::getenv("DARKBLOOM_KERNEL_ISA");
+    const bool any = forced == nullptr || *forced == '\0';
+    const kernels::KernelTable* const table =
+        kernels::select_table(kernels::detect_cpu_features(), any ? nullptr : forced);
+    if (table != nullptr) return table;
+    return Error{
+        Code::machine_lacks,
+        fmt::format("DARKBLOOM_KERNEL_ISA is \"{}\", which this processor or this build does "
+                    "not have; unset it to let the program choose",
+                    any ? "" : forced)};
+}
+
+/// How the budget becomes pages: windowed groups get what max_seqs sequences can fill, at most half
+/// of it; the others share the rest so that all hold the same number of tokens.
+Result<std::vector<std::int64_t>> divide_budget(const StateSpec& spec,
+                                                const EngineOptions& options) {
+    std::int64_t left = options.kv_budget_bytes;
+    std::int64_t full_page = 0; // one page in every group without a window
+    std::vector<std::int64_t> pages(spec.groups.size(), 0);
+    std::int64_t n_windowed = 0;
+    for (const compute::KvGroupSpec& g : spec.groups)
+        (g.window > 0 ? n_windowed : full_page) += g.window > 0 ? 1 : compute::page_bytes(g);
+    for (std::size_t i = 0; i < spec.groups.size(); ++i) {
+        const compute::KvGroupSpec& g = spec.groups[i];
+        if (g.window == 0) continue;
+        const std::int64_t one = (g.window + options.prefill_tokens + 2 * kPrefillCut) / kPage + 2;
+        const std::int64_t share =
+            options.kv_budget_bytes / 2 / n_windowed / compute::page_bytes(g);
+        pages[i] = std::min({one * options.max_seqs, share, kMaxPages});
+        left -= pages[i] * compute::page_bytes(g);
+        if (pages[i] >= one) continue;
+        return Error{Code::invalid_argument,
+                     fmt::format("a cache of {} bytes does not hold one window of {} tokens",
+                                 options.kv_budget_bytes, g.window)};
+    }
+    const std::int64_t full = full_page == 0 ? 0 : std::min(left / full_page, kMaxPages);
+    for (std::size_t i = 0; i < spec.groups.size(); ++i) {
+        if (spec.groups[i].window == 0) pages[i] = full;
+    }
+    if (full_page > 0 && full < 2 * kPrefillCut / kPage) {
+        return Error{
+            Code::invalid_argument,
+            fmt::format("a cache of {} bytes holds {} tokens of this model; give it {} or more",
+                        options.kv_budget_bytes, std::max<std::int64_t>(full, 0) * kPage,
+                        2 * kPrefillCut / kPage * full_page)};
+    }
+    return pages;
+}
+
+EngineInfo describe(const ModelFile& file, const PromptMaker& prompts, const Graph& graph) {
+    EngineInfo info;
+    info.name = file.name();
+    info.arch = to_string(file.config().arch);
+    info.vocab_rows = static_cast<std::int32_t>(graph.vocab_rows());
+    info.n_tokens = std::min(prompts.tokenizer()->n_tokens(), info.vocab_rows);
+    info.n_parameters = file.n_parameters();
+    info.file_bytes = static_cast<std::int64_t>(file.file_bytes());
+    info.bytes_per_token = graph.bytes_per_token();
+    info.macs_per_token = graph.macs_per_token();
+    info.has_chat_template = prompts.has_template();
+    for (const compute::KvGroupSpec& g : graph.state().groups)
+        info.kv_bytes_per_token += compute::page_bytes(g) / kPage;
+    return info;
+}
+
+} // namespace
+
+Result<std::unique_ptr<Engine>> Engine::create(ModelFile file, const EngineOptions& wanted) {
+    BLOOM_CHECK(wanted.team != nullptr);
+    EngineOptions options = wanted;
+    options.max_seqs = std::max(options.max_seqs, kMaxChoices);
+    options.prefill_tokens = std::max(options.prefill_tokens, kPrefillCut);
+    options.busy_prefill_tokens = std::max(options.busy_prefill_tokens, kPrefillCut);
+    BLOOM_TRY(options.table, choose_table(options.table));
+    BLOOM_TRY(PromptMaker prompts, PromptMaker::create(file));
+    auto backend = compute::make_cpu_backend({options.table, options.team, options.precise, true});
+    const auto kv_type = options.precise ? kernels::KvType::f32 : kernels::KvType::f16;
+    BLOOM_TRY(std::unique_ptr<const Graph> graph,
+              load_graph(file, *backend, {options.n_layers, kv_type}));
+    BLOOM_TRY(const std::vector<std::int64_t> pages, divide_budget(graph->state(), options));
+    for (std::size_t g = 0; g < pages.size(); ++g) {
+        BLOOM_TRY(const compute::KvPoolId pool,
+                  backend->allocate_kv(graph->state().groups[g], pages[g]));
+        BLOOM_CHECK(compute::index_of(pool) == g);
+    }
+    StateStore store(graph->state(), pages, options.cache_prefixes);
+    EngineInfo info = describe(file, prompts, *graph);
+    const std::int64_t ctx = options.ctx_len > 0 ? options.ctx_len : file.config().ctx_len;
+    info.ctx_len =
+        static_cast<std::int32_t>(std::min({ctx, file.config().ctx_len, store.max_tokens()}));
+    info.kernel_isa = options.table->isa;
+    // The largest step of all, so that memory is taken now and cannot be missing later.
+    const std::int32_t most_rows =
+        std::max(options.prefill_tokens, options.busy_prefill_tokens + options.max_seqs);
+    PlanCache largest(*graph, *backend);
+    BLOOM_TRY(const auto plan,
+              largest.get(compute::Phase::prefill, static_cast<std::size_t>(most_rows),
+                          static_cast<std::size_t>(options.max_seqs)));
+    static_cast<void>(plan);
+    const compute::BackendMemory memory = backend->memory();
+    info.weight_bytes = memory.weight_bytes;
+    info.kv_bytes = memory.kv_bytes;
+    return std::make_unique<EngineImpl>(std::move(file), options, std::move(prompts),
+                                        std::move(backend), std::move(graph), std::move(store),
+                                        std::move(info));
+}
+
+EngineImpl::EngineImpl(ModelFile file, const EngineOptions& options, PromptMaker prompts,
+                       std::unique_ptr<compute::Backend> backend,
+                       std::unique_ptr<const Graph> graph, StateStore store, EngineInfo info)
+    : options_(options), file_(std::move(file)), prompts_(std::move(prompts)),
+      info_(std::move(info)), backend_(std::move(backend)), graph_(std::move(graph)),
+      store_(std::move(store)), batcher_({options.max_seqs, options.max_waiting,
+                                          options.prefill_tokens, options.busy_prefill_tokens},
+                                         store_),
+      plans_(*graph_, *backend_), scratch_(static_cast<std::size_t>(options.team->size())) {}
+
+} // namespace bloom::engine

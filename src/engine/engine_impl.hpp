@@ -1,0 +1,174 @@
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include <bloom/compute/backend.hpp>
+#include <bloom/engine/arch.hpp>
+#include <bloom/engine/batcher.hpp>
+#include <bloom/engine/engine.hpp>
+#include <bloom/engine/sampler.hpp>
+#include <bloom/engine/state.hpp>
+
+#include "engine/output.hpp"
+#include "engine/plan_cache.hpp"
+#include "engine/prompt.hpp"
+
+namespace bloom::engine {
+
+/// One answer being generated.
+struct Choice {
+    std::int32_t index = 0; ///< in the request
+    std::int32_t prompt = 0;
+    SeqId seq = SeqId::none; ///< none before the fork and after the end
+    std::int32_t n_generated = 0;
+    std::int32_t max_new = 0;
+    bool done = false;
+    Sampler sampler;
+    ChoiceOutput output;
+};
+
+struct Request {
+    RequestId id = RequestId::none;
+    std::shared_ptr<const gen::Generation> generation;
+    std::shared_ptr<const text::StopStrings> stops;
+    std::uint64_t seed = 0;
+    std::int64_t credit = 0; ///< bytes that may still go out; negative: paused
+    bool paused = false;
+    bool prepared = false;
+    bool started = false;
+    bool ended = false; ///< its last event is in `events`
+    std::int32_t n_choices_left = 0;
+    gen::Usage usage;
+    std::vector<std::unique_ptr<Choice>> choices;
+    gen::EventBatch events;
+};
+
+/// Rates over the last full window of about a second on the caller's clock.
+class RateMeter {
+public:
+    void add(std::int64_t now_ms, std::int64_t n) noexcept;
+
+    double per_second() const noexcept { return rate_; }
+
+private:
+    static constexpr std::int64_t kWindowMs = 1000;
+
+    std::int64_t since_ms_ = -1;
+    std::int64_t count_ = 0;
+    double rate_ = 0;
+};
+
+class EngineImpl final : public Engine {
+public:
+    EngineImpl(ModelFile file, const EngineOptions& options, PromptMaker prompts,
+               std::unique_ptr<compute::Backend> backend, std::unique_ptr<const Graph> graph,
+               StateStore store, EngineInfo info);
+
+    Result<> submit(RequestId id, std::shared_ptr<const gen::Generation> generation,
+                    std::int64_t credit_bytes) override;
+    void cancel(RequestId id, CancelReason reason) override;
+    void add_credit(RequestId id, std::int64_t bytes) override;
+    bool step(EventSink& sink, std::int64_t now_ms) override;
+
+    std::int32_t n_requests() const noexcept override {
+        return static_cast<std::int32_t>(requests_.size());
+    }
+
+    bool has(RequestId id) const noexcept override {
+        return by_id_.contains(static_cast<std::uint64_t>(id));
+    }
+
+    EngineCapacity capacity() const override;
+
+    const EngineInfo& info() const noexcept override { return info_; }
+
+    const text::Tokenizer& tokenizer() const noexcept override { return *prompts_.tokenizer(); }
+
+    const ModelFile& file() const noexcept override { return file_; }
+
+    Result<std::vector<std::int32_t>> tokenize(std::string_view text) const override;
+    Result<std::vector<std::vector<std::int32_t>>>
+    render(const gen::Generation& generation) const override;
+    Result<> logits(std::span<const std::int32_t> ids, LogitsCallback show) override;
+    Result<> run_synthetic(std::int32_t n_seqs, std::int32_t past,
+                           std::int32_t rows_per_seq) override;
+
+    void drop_prefix_cache() override { store_.drop_cache(); }
+
+    std::int64_t pages_in_use() const noexcept override {
+        return store_.n_pages() - store_.n_free();
+    }
+
+private:
+    /// A draw to make after a run.
+    struct Draw {
+        Request* request;
+        Choice* choice;
+        std::int32_t logit_row;
+        std::int32_t token;
+    };
+
+    /// Who a sequence belongs to.
+    struct Owner {
+        Request* request = nullptr;
+        Choice* choice = nullptr;
+    };
+
+    // requests
+    void expire(std::int64_t now_ms);
+    void prepare_some();
+    std::size_t prepare(Request& request);
+    void make_choices(Request& request, std::vector<Prompt> prompts);
+    Result<> enqueue_prompt(Request& request, Prompt& prompt, std::int32_t first_choice);
+    void fail(Request& request, gen::Failure failure, std::string message);
+    void drop_sequences(Request& request);
+    void update_pause(Request& request);
+    void deliver(EventSink& sink);
+    gen::Event& push_event(Request& request, gen::EventKind kind);
+
+    // steps
+    void compute_step(std::int64_t now_ms);
+    void report_starts(const Batcher::Step& step);
+    void collect_draws(const Batcher::Step& step);
+    void draw_tokens();
+    void take_token(Request& request, Choice& choice, std::int32_t token);
+    void finish_choice(Request& request, Choice& choice, gen::Finish finish);
+    void own(SeqId seq, Request& request, Choice& choice);
+
+    Owner& owner(SeqId seq) { return owners_[compute::index_of(seq)]; }
+
+    EngineOptions options_;
+    ModelFile file_;
+    PromptMaker prompts_;
+    EngineInfo info_;
+    std::unique_ptr<compute::Backend> backend_;
+    std::unique_ptr<const Graph> graph_;
+    StateStore store_;
+    Batcher batcher_;
+    PlanCache plans_;
+
+    std::vector<std::unique_ptr<Request>> requests_; ///< by arrival
+    std::unordered_map<std::uint64_t, Request*> by_id_;
+    std::deque<RequestId> unprepared_;
+    std::vector<Owner> owners_; ///< by SeqId
+    bool has_events_ = false;
+
+    std::vector<Draw> draws_;
+    std::vector<std::int32_t> greedy_rows_;
+    std::vector<std::int32_t> greedy_tokens_;
+    std::vector<std::uint32_t> weighted_; ///< indices into draws_
+    std::vector<SamplerScratch> scratch_; ///< by worker
+
+    RateMeter decode_rate_;
+    RateMeter prefill_rate_;
+    std::uint64_t capacity_sequence_ = 1;
+    std::string broken_; ///< what the backend said when it failed; empty: fine
+};
+
+} // namespace bloom::engine

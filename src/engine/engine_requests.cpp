@@ -1,0 +1,292 @@
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include <bloom/base/check.hpp>
+
+#include "engine/engine_impl.hpp"
+
+/// What happens to requests between steps: taking, preparing, cancelling, ending, delivering.
+namespace bloom::engine {
+namespace {
+
+std::uint64_t mix(std::uint64_t z) noexcept {
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
+    return z ^ (z >> 31);
+}
+
+std::size_t n_prompts(const gen::Generation& g) noexcept {
+    return g.messages.empty() ? g.prompts.size() : 1;
+}
+
+std::size_t input_bytes(const gen::Generation& g) noexcept {
+    std::size_t n = 0;
+    for (const gen::Message& m : g.messages) {
+        for (const gen::Part& p : m.content)
+            n += p.text.size();
+        n += m.reasoning.size();
+    }
+    for (const std::string& p : g.prompts)
+        n += p.size();
+    return n;
+}
+
+gen::Failure failure_of(CancelReason reason) noexcept {
+    switch (reason) {
+    case CancelReason::deadline:
+        return gen::Failure::timeout;
+    case CancelReason::overload:
+        return gen::Failure::overloaded;
+    case CancelReason::client_gone:
+    case CancelReason::shutdown:
+        return gen::Failure::cancelled;
+    }
+    return gen::Failure::cancelled;
+}
+
+std::string_view text_of(CancelReason reason) noexcept {
+    switch (reason) {
+    case CancelReason::deadline:
+        return "the deadline has passed";
+    case CancelReason::overload:
+        return "stopped in favour of other requests";
+    case CancelReason::client_gone:
+        return "the client has gone";
+    case CancelReason::shutdown:
+        return "the model is being unloaded";
+    }
+    return "";
+}
+
+} // namespace
+
+Result<> EngineImpl::submit(RequestId id, std::shared_ptr<const gen::Generation> generation,
+                            std::int64_t credit_bytes) {
+    BLOOM_CHECK(generation != nullptr);
+    const gen::Generation& g = *generation;
+    if (by_id_.contains(static_cast<std::uint64_t>(id))) {
+        return Error{Code::id_reused,
+                     fmt::format("request {} is running already", static_cast<std::uint64_t>(id))};
+    }
+    if (g.n_choices < 1 || g.n_choices > kMaxChoices) {
+        return Error{Code::invalid_argument, fmt::format("n is {}; 1 to {} choices are possible",
+                                                         g.n_choices, kMaxChoices)};
+    }
+    if (n_prompts(g) == 0 || n_prompts(g) > kMaxPrompts) {
+        return Error{Code::invalid_argument,
+                     fmt::format("{} prompts; 1 to {} are possible", n_prompts(g), kMaxPrompts)};
+    }
+    const auto waiting = static_cast<std::size_t>(batcher_.n_waiting()) + unprepared_.size();
+    if (waiting + n_prompts(g) > static_cast<std::size_t>(options_.max_waiting)) {
+        return Error{Code::limit_reached, fmt::format("{} prompts are waiting already", waiting)};
+    }
+    BLOOM_TRY(auto stops, text::StopStrings::create(g.limits.stop));
+    auto request = std::make_unique<Request>();
+    request->id = id;
+    request->stops = std::move(stops);
+    request->seed = g.sampling.seed.value_or(
+        mix(options_.seed_base ^ mix(static_cast<std::uint64_t>(id) + 0x9e3779b97f4a7c15U)));
+    request->credit = credit_bytes;
+    request->generation = std::move(generation);
+    by_id_.emplace(static_cast<std::uint64_t>(id), request.get());
+    unprepared_.push_back(id);
+    requests_.push_back(std::move(request));
+    ++capacity_sequence_;
+    return {};
+}
+
+void EngineImpl::cancel(RequestId id, CancelReason reason) {
+    const auto at = by_id_.find(static_cast<std::uint64_t>(id));
+    if (at == by_id_.end() || at->second->ended) return;
+    fail(*at->second, failure_of(reason), std::string(text_of(reason)));
+}
+
+void EngineImpl::add_credit(RequestId id, std::int64_t bytes) {
+    const auto at = by_id_.find(static_cast<std::uint64_t>(id));
+    if (at == by_id_.end()) return;
+    at->second->credit += bytes;
+    update_pause(*at->second);
+}
+
+void EngineImpl::update_pause(Request& request) {
+    const bool paused = request.credit < 0;
+    if (paused == request.paused) return;
+    request.paused = paused;
+    for (const auto& choice : request.choices) {
+        if (choice->seq == SeqId::none) continue;
+        if (paused) {
+            batcher_.pause(choice->seq);
+        } else {
+            batcher_.resume(choice->seq);
+        }
+    }
+}
+
+gen::Event& EngineImpl::push_event(Request& request, gen::EventKind kind) {
+    has_events_ = true;
+    gen::Event& e = request.events.emplace_back();
+    e.kind = kind;
+    return e;
+}
+
+void EngineImpl::drop_sequences(Request& request) {
+    for (const auto& choice : request.choices) {
+        if (choice->seq == SeqId::none) continue;
+        owner(choice->seq) = {};
+        batcher_.remove(choice->seq);
+        choice->seq = SeqId::none;
+    }
+    ++capacity_sequence_;
+}
+
+void EngineImpl::fail(Request& request, gen::Failure failure, std::string message) {
+    BLOOM_CHECK(!request.ended);
+    drop_sequences(request);
+    gen::Event& e = push_event(request, gen::EventKind::failed);
+    e.failure = failure;
+    e.text = std::move(message);
+    e.usage = request.usage;
+    request.ended = true;
+}
+
+void EngineImpl::expire(std::int64_t now_ms) {
+    for (const auto& request : requests_) {
+        const std::int64_t deadline = request->generation->deadline_ms;
+        if (request->ended || deadline == 0 || deadline > now_ms) continue;
+        fail(*request, failure_of(CancelReason::deadline),
+             std::string(text_of(CancelReason::deadline)));
+    }
+}
+
+void EngineImpl::prepare_some() {
+    std::size_t bytes = 0;
+    while (!unprepared_.empty() && bytes < kPrepareBytesPerStep) {
+        const RequestId id = unprepared_.front();
+        unprepared_.pop_front();
+        const auto at = by_id_.find(static_cast<std::uint64_t>(id));
+        if (at != by_id_.end() && !at->second->ended) bytes += prepare(*at->second);
+    }
+}
+
+std::size_t EngineImpl::prepare(Request& request) {
+    request.prepared = true;
+    const gen::Generation& g = *request.generation;
+    Result<std::vector<Prompt>> prompts = prompts_.prepare(g);
+    if (!prompts) {
+        const Error& error = prompts.error();
+        // What a template refuses by raise_exception, or cannot do with these messages, is the
+        // request's fault: another provider would answer the same.
+        fail(request, gen::Failure::invalid_request, std::string(error.message()));
+        return input_bytes(g);
+    }
+    for (const Prompt& p : *prompts) {
+        request.usage.prompt_tokens += static_cast<std::int64_t>(p.ids.size());
+        if (static_cast<std::int64_t>(p.ids.size()) < info_.ctx_len) continue;
+        fail(request, gen::Failure::context_length,
+             fmt::format("the prompt has {} tokens, the model's context length is {}", p.ids.size(),
+                         info_.ctx_len));
+        return input_bytes(g);
+    }
+    make_choices(request, std::move(*prompts));
+    return input_bytes(g);
+}
+
+void EngineImpl::make_choices(Request& request, std::vector<Prompt> prompts) {
+    const gen::Generation& g = *request.generation;
+    request.choices.reserve(prompts.size() * static_cast<std::size_t>(g.n_choices));
+    OutputOptions output{!g.messages.empty(), g.render.reasoning, {}, request.stops};
+    if (output.chat) output.parser = prompts_.parser_options(g);
+    for (std::size_t p = 0; p < prompts.size(); ++p) {
+        const auto first = static_cast<std::int32_t>(request.choices.size());
+        output.parser.in_reasoning = prompts[p].in_reasoning;
+        for (std::int32_t j = 0; j < g.n_choices; ++j) {
+            const std::int32_t index = first + j;
+            auto choice = std::make_unique<Choice>(
+                Choice{index, static_cast<std::int32_t>(p), SeqId::none, 0, 0, false,
+                       Sampler(g.sampling, request.seed, static_cast<std::uint32_t>(index)),
+                       ChoiceOutput(prompts_.tokenizer(), output)});
+            const auto left = info_.ctx_len - static_cast<std::int32_t>(prompts[p].ids.size());
+            choice->max_new = std::min(std::max(g.limits.max_tokens, 1), left);
+            choice->sampler.observe_prompt(prompts[p].ids);
+            request.choices.push_back(std::move(choice));
+        }
+        if (Result<> queued = enqueue_prompt(request, prompts[p], first); !queued) {
+            fail(request, gen::Failure::overloaded, std::string(queued.error().message()));
+            return;
+        }
+    }
+    request.n_choices_left = static_cast<std::int32_t>(request.choices.size());
+    if (request.credit < 0) update_pause(request);
+}
+
+Result<> EngineImpl::enqueue_prompt(Request& request, Prompt& prompt, std::int32_t first_choice) {
+    const gen::Generation& g = *request.generation;
+    Choice& choice = *request.choices[static_cast<std::size_t>(first_choice)];
+    Batcher::NewSequence seq;
+    seq.tokens = std::move(prompt.ids);
+    // Room for the answer at once, within reason: growing later costs a copy, never correctness.
+    constexpr std::int32_t kReserve = 4096;
+    seq.tokens.reserve(seq.tokens.size() +
+                       static_cast<std::size_t>(std::min(choice.max_new, kReserve)));
+    seq.fair_key = g.fair_key;
+    seq.cache_scope = g.cache_scope;
+    seq.priority = g.priority;
+    seq.n_slots = g.n_choices;
+    BLOOM_TRY(const SeqId id, batcher_.add(std::move(seq)));
+    own(id, request, choice);
+    return {};
+}
+
+void EngineImpl::own(SeqId seq, Request& request, Choice& choice) {
+    const std::size_t i = compute::index_of(seq);
+    if (i >= owners_.size()) owners_.resize(i + 1);
+    owners_[i] = {&request, &choice};
+    choice.seq = seq;
+    if (request.paused) batcher_.pause(seq);
+}
+
+void EngineImpl::finish_choice(Request& request, Choice& choice, gen::Finish finish) {
+    choice.output.finish(choice.index, request.events);
+    has_events_ = true;
+    owner(choice.seq) = {};
+    batcher_.remove(choice.seq);
+    choice.seq = SeqId::none;
+    choice.done = true;
+    ++capacity_sequence_;
+    if (--request.n_choices_left == 0) {
+        push_event(request, gen::EventKind::usage).usage = request.usage;
+        request.ended = true;
+    }
+    gen::Event& e = push_event(request, gen::EventKind::finished);
+    e.choice = choice.index;
+    const bool calls =
+        finish == gen::Finish::stop && choice.output.n_tool_calls() > 0 && !choice.output.stopped();
+    e.finish = calls ? gen::Finish::tool_calls : finish;
+    e.text = choice.output.stop_string();
+    e.usage = request.usage;
+}
+
+void EngineImpl::deliver(EventSink& sink) {
+    if (!has_events_) return;
+    has_events_ = false;
+    for (const auto& request : requests_) {
+        if (request->events.empty()) continue;
+        for (const gen::Event& e : request->events) {
+            if (e.kind == gen::EventKind::text_delta || e.kind == gen::EventKind::reasoning_delta ||
+                e.kind == gen::EventKind::tool_args) {
+                request->credit -= static_cast<std::int64_t>(e.text.size());
+            }
+        }
+        sink.on_events(request->id, std::move(request->events));
+        request->events.clear();
+        if (!request->ended) update_pause(*request);
+    }
+    std::erase_if(requests_, [&](const std::unique_ptr<Request>& request) {
+        if (!request->ended) return false;
+        by_id_.erase(static_cast<std::uint64_t>(request->id));
+        return true;
+    });
+}
+
+} // namespace bloom::engine

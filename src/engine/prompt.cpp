@@ -1,0 +1,109 @@
+#include "engine/prompt.hpp"
+
+#include <fmt/format.h>
+
+#include <bloom/text/hf_tokenizer.hpp>
+#include <bloom/text/vocab.hpp>
+
+namespace bloom::engine {
+namespace {
+
+Result<std::shared_ptr<const text::Tokenizer>> load_tokenizer(const ModelFile& file) {
+    if (const HfTokenizerFiles* const hf = file.hf_tokenizer()) {
+        BLOOM_TRY(text::HfTokenizer read,
+                  text::read_hf_tokenizer({hf->tokenizer_json, hf->tokenizer_config_json,
+                                           hf->generation_config_json, hf->chat_template_jinja}));
+        return text::Tokenizer::create(std::move(read.vocab));
+    }
+    BLOOM_TRY(text::VocabSpec spec, file.vocab_spec());
+    return text::Tokenizer::create(std::move(spec));
+}
+
+text::ChatTemplateOptions template_options(const text::Tokenizer& tokenizer) {
+    text::ChatTemplateOptions options;
+    const auto add = [&](const char* name, std::optional<std::int32_t> id) {
+        if (id) options.special_tokens.emplace_back(name, tokenizer.bytes_of(*id));
+    };
+    add("bos_token", tokenizer.bos());
+    add("eos_token", tokenizer.eos());
+    return options;
+}
+
+} // namespace
+
+Result<PromptMaker> PromptMaker::create(const ModelFile& file) {
+    PromptMaker out;
+    BLOOM_TRY(out.tokenizer_, load_tokenizer(file));
+    const text::Tokenizer& tokenizer = *out.tokenizer_;
+    std::string_view source;
+    std::string_view name = "built-in";
+    if (!file.chat_templates().empty()) {
+        source = file.chat_templates().front().source;
+        name = file.chat_templates().front().name;
+    } else {
+        source = text::builtin_chat_template(
+            [&](std::string_view text) { return tokenizer.token_id(text).has_value(); });
+    }
+    if (source.empty()) return out;
+    BLOOM_TRY(out.template_, text::ChatTemplate::create(source, name, template_options(tokenizer)));
+    for (const std::string_view tag : text::tags_of(out.template_->output_format())) {
+        const std::optional<std::int32_t> id = tokenizer.token_id(tag);
+        if (id) out.tags_.push_back({std::string(tag), *id});
+    }
+    return out;
+}
+
+Result<Prompt> PromptMaker::chat(const gen::Generation& generation) const {
+    if (!template_) {
+        return Error{Code::invalid_argument,
+                     "this model has no chat template; use plain completions"};
+    }
+    text::ChatRenderOptions options;
+    options.local_time_s = generation.render.created;
+    BLOOM_TRY(const text::RenderedPrompt rendered, template_->render(generation, options));
+    std::vector<text::ByteRange> ranges;
+    ranges.reserve(rendered.user_ranges.size());
+    for (const auto& r : rendered.user_ranges)
+        ranges.push_back({r.begin, r.end});
+    text::EncodeOptions encode;
+    encode.add_special = false; // the template has written what it wants
+    encode.user_ranges = ranges;
+    Prompt prompt;
+    prompt.in_reasoning = rendered.in_reasoning;
+    BLOOM_OK(tokenizer_->encode(rendered.text, encode, prompt.ids));
+    return prompt;
+}
+
+Result<std::vector<Prompt>> PromptMaker::prepare(const gen::Generation& generation) const {
+    std::vector<Prompt> out;
+    if (!generation.messages.empty()) {
+        BLOOM_TRY(Prompt prompt, chat(generation));
+        out.push_back(std::move(prompt));
+    }
+    for (const std::string& text : generation.prompts) {
+        if (!generation.messages.empty()) break;
+        Prompt prompt;
+        BLOOM_OK(tokenizer_->encode(text, {}, prompt.ids));
+        out.push_back(std::move(prompt));
+    }
+    for (Prompt& prompt : out) {
+        if (!prompt.ids.empty()) continue;
+        // Something has to stand before the first token: what begins or separates texts.
+        const std::optional<std::int32_t> first =
+            tokenizer_->bos() ? tokenizer_->bos() : tokenizer_->eos();
+        if (!first) return Error{Code::invalid_argument, "the prompt is empty"};
+        prompt.ids.push_back(*first);
+    }
+    return out;
+}
+
+text::OutputParserOptions PromptMaker::parser_options(const gen::Generation& generation) const {
+    text::OutputParserOptions options;
+    if (template_) options.format = template_->output_format();
+    options.tag_tokens = tags_;
+    options.raw_reasoning = generation.render.reasoning == gen::ReasoningMode::raw;
+    if (generation.tmpl.tool_choice != gen::ToolChoice::none) options.tools = generation.tmpl.tools;
+    return options;
+}
+
+} // namespace bloom::engine
