@@ -101,7 +101,8 @@ public:
         const std::size_t shard = rt::Shard::current().idx();
         const std::uint64_t id =
             next_id_.fetch_add(1, std::memory_order_relaxed) << kShardBits | shard;
-        auto stream = std::make_unique<LocalStream>(*this, homes_[shard], id);
+        EngineGate& gate = *this;
+        auto stream = std::make_unique<LocalStream>(gate, homes_[shard], id);
         on_engine(
             [this, id, r = std::move(request)]() mutable { engine_submit(id, std::move(r)); });
         return stream;
@@ -145,16 +146,20 @@ private:
 
     /// Runs `f` on the engine's thread and comes back with its result.
     rt::Task<Result<>> round_trip(std::move_only_function<Result<>()> f) {
-        auto back = std::make_shared<rt::Channel<Result<>>>(1);
+        struct Done {
+            Result<> result;
+        };
+
+        auto back = std::make_shared<rt::Channel<Done>>(1);
         rt::Shard& home = rt::Shard::current();
         on_engine([f = std::move(f), back, &home]() mutable {
-            home.post_fn([back, result = f()]() mutable {
-                static_cast<void>(back->try_send(std::move(result)));
+            home.post_fn([back, done = Done{f()}]() mutable {
+                static_cast<void>(back->try_send(std::move(done)));
             });
         });
-        auto result = co_await back->recv();
-        BLOOM_CHECK(result.has_value() && result->has_value());
-        co_return std::move(**result);
+        auto done = co_await back->recv();
+        BLOOM_CHECK(done.has_value() && done->has_value());
+        co_return std::move((*done)->result);
     }
 
     // --- engine thread
