@@ -12,7 +12,8 @@ Result<registry::ProviderIdentity> make_identity(store::Database& db) {
     identity.id = crypto::uuid_v4();
     BLOOM_TRY(identity.serial,
               store::remember(db, "serial", "db-" + crypto::random_hex(kSerialBytes)));
-    identity.chip = hw::cpu_name();
+    identity.chip = hw::read_cpu_info().model;
+    if (identity.chip.empty()) identity.chip = "unknown";
     identity.machine_model = "linux-x86_64";
     identity.trust = registry::TrustLevel::none;
     return identity;

@@ -1,4 +1,4 @@
-#include <array>
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 
@@ -8,6 +8,7 @@
 #include <bloom/base/log.hpp>
 #include <bloom/base/snapshot.hpp>
 #include <bloom/engine/engine_host.hpp>
+#include <bloom/hw/memory_info.hpp>
 #include <bloom/provider/kernel_choice.hpp>
 #include <bloom/provider/local.hpp>
 #include <bloom/provider/model_source.hpp>
@@ -36,6 +37,15 @@ struct Command final : rt::PostItem {
 
     std::move_only_function<void()> work;
 };
+
+/// A quarter of the memory that is free, so that weights of further models and everybody else fit.
+/// Pages take real memory only once they are used.
+std::int64_t kv_budget_of_this_machine() {
+    constexpr std::int64_t kLeast = std::int64_t{64} << 20;
+    constexpr std::int64_t kMost = std::int64_t{64} << 30;
+    const auto usable = static_cast<std::int64_t>(hw::read_memory_info().usable_bytes());
+    return std::clamp(usable / 4, kLeast, kMost);
+}
 
 gen::Event refusal(const Error& error) {
     gen::Event event;
@@ -275,7 +285,8 @@ private:
         options.ctx_len = options_.ctx;
         options.max_seqs = options_.max_sequences;
         options.max_waiting = options_.max_queued;
-        if (options_.kv_cache_bytes > 0) options.kv_budget_bytes = options_.kv_cache_bytes;
+        options.kv_budget_bytes =
+            options_.kv_cache_bytes > 0 ? options_.kv_cache_bytes : kv_budget_of_this_machine();
         auto engine = engine::Engine::create(std::move(*file), options);
         if (!engine)
             return std::unexpected(

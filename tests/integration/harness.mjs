@@ -9,7 +9,13 @@ import path from 'node:path';
 export const BINARY = process.env.DARKBLOOM_BINARY;
 export const OWNER_KEY = 'sk-db-' + '0123456789abcdef'.repeat(4);
 
-/** A new empty folder, removed when the test is over. */
+/** A context for what a whole suite shares: give it to startNode in `before`, call done() in `after`. */
+export function suiteContext() {
+  const cleanups = [];
+  return { after: (f) => cleanups.push(f), done: () => cleanups.reverse().forEach((f) => f()) };
+}
+
+/** A new empty folder, removed when the test (or suiteContext) is over. */
 export function temporaryFolder(t) {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'darkbloom-test-'));
   t.after(() => fs.rmSync(folder, { recursive: true, force: true }));

@@ -2,15 +2,17 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
-import { before, describe, test } from 'node:test';
-import { dataFolder, OWNER_KEY, rawExchange, readEvents, startNode } from './harness.mjs';
+import { after, before, describe, test } from 'node:test';
+import { dataFolder, OWNER_KEY, rawExchange, readEvents, startNode, suiteContext } from './harness.mjs';
 
 const MODEL = 'darkbloom/nano';
 const body = { model: MODEL, messages: [{ role: 'user', content: 'Hello!' }], temperature: 0 };
 
 describe('http', () => {
+  const suite = suiteContext();
   let node;
-  before(async (t) => { node = await startNode(t); });
+  after(() => suite.done());
+  before(async () => { node = await startNode(suite); });
 
   test('public routes need no key', async () => {
     const health = await fetch(`${node.url}/health`);
@@ -108,6 +110,15 @@ describe('http', () => {
     assert.equal(chunks.at(-1).choices[0].finish_reason, 'stop');
     assert.deepEqual(chunks.at(-1).choices[0].delta, {});
     for (const chunk of chunks.slice(0, -1)) assert.equal(chunk.choices[0].finish_reason, null);
+  });
+
+  test('usage comes after the finish chunk, before DONE, and only on request', async () => {
+    const events = await readEvents(await node.chat({ ...body, stream: true, stream_options: { include_usage: true } }));
+    const usage = JSON.parse(events.at(-2));
+    assert.deepEqual(usage.choices, []);
+    assert.equal(usage.usage.total_tokens, usage.usage.prompt_tokens + usage.usage.completion_tokens);
+    assert.equal(JSON.parse(events.at(-3)).choices[0].finish_reason, 'stop');
+    for (const event of events.slice(0, -2)) assert.equal(JSON.parse(event).usage, undefined);
   });
 
   test('inference responses say who served them', async () => {

@@ -1,17 +1,19 @@
 // The official openai package, unchanged, against the node's embedded default model.
 import assert from 'node:assert/strict';
-import { before, describe, test } from 'node:test';
+import { after, before, describe, test } from 'node:test';
 import OpenAI from 'openai';
-import { OWNER_KEY, startNode } from './harness.mjs';
+import { OWNER_KEY, startNode, suiteContext } from './harness.mjs';
 
 const MODEL = 'darkbloom/nano';
 const question = [{ role: 'user', content: 'What is Darkbloom?' }];
 
 describe('openai', () => {
+  const suite = suiteContext();
   let node;
   let client;
-  before(async (t) => {
-    node = await startNode(t);
+  after(() => suite.done());
+  before(async () => {
+    node = await startNode(suite);
     client = new OpenAI({ apiKey: OWNER_KEY, baseURL: `${node.url}/v1`, maxRetries: 0 });
   });
 
