@@ -16,6 +16,7 @@ import re
 import zlib
 
 import chat
+import paraphrase
 import text_facts as facts
 import text_product as product
 import text_tools as tool_family
@@ -41,7 +42,8 @@ class Turn:
     thought: str = "This is a simple question, so I answer it in short."
     calls: list | None = None  # Tool calls that come first, with `results` to them.
     results: list | None = None
-    exact: bool = False  # The question is data that the answer copies: no typing noise.
+    exact: bool = False  # The words of the question are data: no rewording.
+    follows: bool = False  # The question leans on the turn before it.
 
 
 # Templates
@@ -86,7 +88,7 @@ def capital(rng):
     if kind < 0.6:
         question = ask(rng, "(What is|What's|Tell me|Name|Do you know|Can you tell me) the capital( city|) of {c}", "$WHICH city is the capital of {c}",
                        "(Capital of|capital city of) {c}", "The capital of {c}( is|)", "What is {c}'s capital( city|)", "Which capital does {c} have",
-                       "I (need|forgot|want to know) the capital of {c}", "What is the name of the capital of {c}", c=country)
+                       "I (need|forgot|want to know) the capital of {c}", "What is the name of the capital of {c}", "(Which|What) is the capital town of {c}", "What city is {c}'s capital", "The government of {c} is in which capital", "How is the capital of {c} called", "(Do you happen to know|I wonder what is) the capital of {c}", c=country)
         return Turn(question, f"The capital of {country} is {city}.", f"The user asks for the capital of {country}. It is {city}.")
     if kind < 0.8:
         question = ask(rng, "$WHICH country (has the capital|has as its capital) {x}", "{x} is the capital of $WHICHcountry", "Of (what|which) country is {x} the capital",
@@ -95,7 +97,7 @@ def capital(rng):
             country = "the United Kingdom"
         return Turn(question.replace("$WHICHcountry", "which country"), f"{city} is the capital of {country}.", f"{city} is the capital of {country}.")
     question = ask(rng, "(On|In|To) (what|which) continent (is|lies) {c}", "$WHICH continent is {c} (in|on)", "Where is {c}", "$WHICH continent does {c} belong to",
-                   "In (what|which) part of the world is {c}", c=country)
+                   "In (what|which) part of the world is {c}", "(On|In) (what|which) continent (can I find|would I find|do I find|is the country) {c}", "{c} is (on|in) which continent", c=country)
     start = country[0].upper() + country[1:]
     verb = "are" if country.endswith(("States", "lands", "Philippines")) else "is"
     return Turn(question, f"{start} {verb} in {continent}.", f"The question is where {country} {verb}.")
@@ -112,7 +114,7 @@ def opposite(rng):
     if a == "white":
         b = "black"
     question = ask(rng, "(What is|What's|Tell me|Name|Do you know) the (opposite|antonym) of {a}", "$WHICH word is the opposite of {a}", "(Opposite|The opposite) of {a}",
-                   "What is the contrary of {a}", "$WHICH word means the opposite of {a}", "{a} is the opposite of what", a=a)
+                   "What is the contrary of {a}", "$WHICH word means the opposite of {a}", "{a} is the opposite of what", "(Do you know|Can you tell me|I want to know) what the opposite of {a} is", "What is the reverse of {a}", "{a} and its opposite", "If it is not {a}, what is it", a=a)
     return Turn(question, f"The opposite of {a} is {b}.", f"I need the opposite of {a}.")
 
 
@@ -126,8 +128,12 @@ def colour(rng):
         return Turn(question, f"Mixing {a} and {b} gives {mixed}.", f"I mix {a} and {b}.")
     thing = rng.choice(list(facts.COLOURS))
     question = ask(rng, "$WHICH (colour|color) (is|has) {t}", "What is the (colour|color) of {t}", "(Tell me|Name) the (colour|color) of {t}", "What (colour|color) does {t} have",
-                   "Of (what|which) (colour|color) is {t}", t=thing)
+                   "Of (what|which) (colour|color) is {t}", "(Can you tell me|Do you know|I wonder) (what|which) (colour|color) {t} (is|has)", "What (colour|color) would {t} be", t=thing)
     return Turn(question, f"{thing[0].upper() + thing[1:]} is {facts.COLOURS[thing]}.", f"I think of {thing}.")
+
+
+def plural(name):
+    return {"wolf": "wolves", "goose": "geese", "octopus": "octopuses"}.get(name, name if name in ("sheep", "deer", "fish") else name + "s")
 
 
 def animal(rng):
@@ -136,16 +142,16 @@ def animal(rng):
         name = rng.choice(list(facts.ANIMALS) + list(facts.LEGS))
         legs = facts.LEGS.get(name) if name in facts.LEGS else facts.ANIMALS[name][2]
         article = "An" if name[0] in "aeio" else "A"
-        question = ask(rng, "How many legs (does|has) {a} {n}( have|)", "What is the number of legs of {a} {n}", "How many legs do {n}s have", "On how many legs does {a} {n} (walk|stand)", a=article.lower(), n=name)
+        question = ask(rng, "How many legs (does|has) {a} {n}( have|)", "What is the number of legs of {a} {n}", "How many legs do {p} have", "On how many legs does {a} {n} (walk|stand)", a=article.lower(), n=name, p=plural(name))
         return Turn(question, f"{article} {name} has {legs or 'no'} legs.", f"I count the legs of {article.lower()} {name}.")
     name = rng.choice(list(facts.ANIMALS))
     young, sound, _ = facts.ANIMALS[name]
     article = "An" if name[0] in "aeio" else "A"
     if kind < 0.65:
         question = ask(rng, "What is (a baby|a young|the young of a|the baby of a) {n}( called|)", "(What do you call|How do you call|What is the word for) (a baby|a young) {n}",
-                       "What is the name for a (baby|young) {n}", "How is a (baby|young) {n} called", n=name)
+                       "What is the name for a (baby|young) {n}", "How is a (baby|young) {n} called", "What is the (baby|young one) of {a} {n}", "A (baby|young) {n} is called what", "What do people call a (little|young|baby) {n}", "What are (baby|young) {p} called", n=name, a=article.lower(), p=plural(name))
         return Turn(question, f"A young {name} is called a {young}.".replace("a owlet", "an owlet"), f"The young of {article.lower()} {name} is asked for.")
-    question = ask(rng, "What (sound|noise) does {a} {n} make", "What does {a} {n} (say|do to make a sound|sound like)", "Which (sound|noise) do {n}s make", "How does {a} {n} sound", a=article.lower(), n=name)
+    question = ask(rng, "What (sound|noise) does {a} {n} make", "What does {a} {n} (say|do to make a sound|sound like)", "Which (sound|noise) do {p} make", "How does {a} {n} sound", "What do {p} sound like", a=article.lower(), n=name, p=plural(name))
     return Turn(question, f"{article} {name} {sound}.", f"I think of the sound of {article.lower()} {name}.")
 
 
@@ -155,7 +161,7 @@ def unit(rng):
     american = rng.random() < 0.2
     s, l = (small.replace("metre", "meter"), large.replace("metre", "meter")) if american else (small, large)
     question = ask(rng, "How many {s} (are|are there) in (one|{a}) {l}", "How many {s} (has|does) {a} {l}( have|)", "How many {s} make (one|{a}) {l}", "What is the number of {s} in {a} {l}",
-                   "(One|1) {l} is how many {s}", "{l} in {s}", s=s, l=l, a=article)
+                   "(One|1) {l} is how many {s}", "{l} in {s}", "(One|1|{a}) {l} has how many {s}", "(Can you tell me|Do you know) how many {s} {a} {l} has", "How many {s} do I need for {a} {l}", "How many {s} does one {l} have", s=s, l=l, a=article)
     verb = {"sides": "has"}.get(small, "has")
     return Turn(question, f"{article.capitalize()} {large} {verb} {n} {small}.", f"I think of {small} and {article} {large}.")
 
@@ -169,14 +175,14 @@ def calendar(rng):
         i = rng.randrange(len(items))
         if rng.random() < 0.5:
             question = ask(rng, "$WHICH {w} (comes|is|follows) after {x}", "What (comes|is) after {x}", "$WHICH {w} follows {x}", "$WHICH is the next {w} after {x}", "(Tell me|Name) the {w} after {x}", "The {w} after {x}",
-                           "$WHICH {w} comes next after {x}", w=what, x=items[i]).replace("follows after", "comes after")
+                           "$WHICH {w} comes next after {x}", "If today is {x}, what is tomorrow" if what == "day" else "What follows {x}", "$WHICH {w} (comes|is) right after {x}", "$WHICH {w} of the {y} (comes|is) after {x}", y={"day": "week"}.get(what, "year"), w=what, x=items[i]).replace("follows after", "comes after")
             return Turn(question, f"After {items[i]} comes {items[(i + 1) % len(items)]}.", f"I say the {what}s in order.")
-        question = ask(rng, "$WHICH {w} (comes|is) before {x}", "What (comes|is) before {x}", "(Tell me|Name) the {w} before {x}", "The {w} before {x}", "$WHICH {w} comes (just|right) before {x}", w=what, x=items[i])
+        question = ask(rng, "$WHICH {w} (comes|is) before {x}", "What (comes|is) before {x}", "(Tell me|Name) the {w} before {x}", "The {w} before {x}", "$WHICH {w} comes (just|right) before {x}", "$WHICH {w} of the {y} (comes|is) before {x}", "If today is {x}, what was yesterday" if what == "day" else "What was before {x}", y={"day": "week"}.get(what, "year"), w=what, x=items[i])
         return Turn(question, f"Before {items[i]} comes {items[i - 1]}.", f"I say the {what}s in order.")
     i = rng.randrange(12)
     month = facts.MONTHS[i]
     if kind < 0.8:
-        question = ask(rng, "How many days (are in|has|are there in) {m}", "How many days does {m} have", "How long is (the month of |){m}", "The number of days in {m}", m=month)
+        question = ask(rng, "How many days (are in|has|are there in) {m}", "How many days does {m} have", "How long is (the month of |){m}", "The number of days in {m}", "How many days (are there|are|has) in the month {m}", "The month of {m} has how many days", "Of how many days is {m}", m=month)
         return Turn(question, f"{month} has {facts.MONTH_DAYS[i]} days." if i != 1 else "February has 28 days, and 29 in a leap year.", f"I count the days of {month}.")
     question = ask(rng, "$WHICH is the {o} month( of the year|)", "(Tell me|Name) the {o} month( of the year|)", "What month is the {o}( one|)", o=facts.ORDINALS[i])
     return Turn(question, f"The {facts.ORDINALS[i]} month is {month}.", "I count the months.")
@@ -190,7 +196,7 @@ def planet(rng):
 
 def joke(rng):
     question = ask(rng, "(Tell me|Tell|Do you know|Give me|Can you tell me) a (joke|good joke|funny joke)", "Make me laugh", "(A|Another|One more) joke( please|)", "(Say|Tell me) something funny", "I want to (hear a joke|laugh)",
-                   "Can you (be funny|joke|tell jokes)", "Do you know (any jokes|a joke)", "Cheer me up")
+                   "(I need|Do you have|Got) a (good |really funny |nice |)joke( for me|)", "What is your best joke", "Can you (be funny|joke|tell jokes)", "Do you know (any jokes|a joke)", "Cheer me up")
     return Turn(question, rng.choice(facts.JOKES), "The user wants a joke.")
 
 
@@ -218,17 +224,17 @@ def arithmetic(rng):
     wide = rng.random() < 0.12
     if op == "+":
         a, b = (rng.randrange(100), rng.randrange(20)) if wide else (rng.randrange(21), rng.randrange(21))
-        forms = ("$SUM {a} plus {b}", "$SUM {a} + {b}", "{a} + {b}( =|)", "{a}+{b}(=|)", "{a} plus {b}( is|)", "(Add|Please add) {a} and {b}", "Add {b} to {a}", "$SUM the sum of {a} and {b}", "How much (is|are) {a} and {b}", "$SUM {a} and {b}( together|)")
+        forms = ("$SUM {a} plus {b}", "$SUM {a} + {b}", "{a} + {b}( =|)", "{a}+{b}(=|)", "{a} plus {b}( is|)", "(Add|Please add) {a} and {b}", "Add {b} to {a}", "$SUM the sum of {a} and {b}", "How much (is|are) {a} and {b}", "$SUM {a} and {b}( together|)", "What (do|will) (I|you|we) (get|have) (if|when) (I|you|we) add {b} to {a}", "(If|When) (I|you) add {a} and {b}, what (is it|do I get|is the result)", "Can you add {a} and {b}", "Add up {a} and {b}", "What number is {a} plus {b}")
         result, thought = a + b, f"I add {b} to {a}."
     elif op == "-":
         a, b = (rng.randrange(100), rng.randrange(20)) if wide else (rng.randrange(21), rng.randrange(21))
         if a < b and rng.random() < 0.8:
             a, b = b, a
-        forms = ("$SUM {a} minus {b}", "$SUM {a} - {b}", "{a} - {b}( =|)", "{a}-{b}(=|)", "{a} minus {b}( is|)", "(Subtract|Take) {b} from {a}", "$SUM {a} less {b}", "(Take away|Take) {b} from {a}", "$SUM the difference between {a} and {b}", "What is left (if|when) you take {b} from {a}")
+        forms = ("$SUM {a} minus {b}", "$SUM {a} - {b}", "{a} - {b}( =|)", "{a}-{b}(=|)", "{a} minus {b}( is|)", "(Subtract|Take) {b} from {a}", "$SUM {a} less {b}", "(Take away|Take) {b} from {a}", "$SUM the difference between {a} and {b}", "What is left (if|when) you take {b} from {a}", "What (remains|is left) of {a} (if|when) (I|you) take away {b}", "(If|When) (I|you) subtract {b} from {a}, what (is it|do I get|is the result)", "Can you subtract {b} from {a}", "What number is {a} minus {b}", "What do (I|you) get when (I|you) take {b} (away |)from {a}")
         result, thought = a - b, f"I take {b} from {a}."
     elif op == "*":
         a, b = rng.randrange(11 + 2 * wide), rng.randrange(11 + 2 * wide)
-        forms = ("$SUM {a} times {b}", "$SUM {a} * {b}", "{a} * {b}( =|)", "{a} x {b}( =|)", "{a}*{b}(=|)", "{a} times {b}( is|)", "Multiply {a} (by|and|with) {b}", "$SUM {a} multiplied by {b}", "$SUM the product of {a} and {b}", "$SUM {a} x {b}")
+        forms = ("$SUM {a} times {b}", "$SUM {a} * {b}", "{a} * {b}( =|)", "{a} x {b}( =|)", "{a}*{b}(=|)", "{a} times {b}( is|)", "Multiply {a} (by|and|with) {b}", "$SUM {a} multiplied by {b}", "$SUM the product of {a} and {b}", "$SUM {a} x {b}", "What (do|will) (I|you) get (if|when) (I|you) multiply {a} (by|and|with) {b}", "Can you multiply {a} (by|with|and) {b}", "(If|When) (I|you) multiply {a} by {b}, what (is it|is the result)", "What number is {a} multiplied by {b}")
         result, thought = a * b, f"I multiply {a} by {b}."
     elif op == "/":
         b, result = rng.randrange(1, 11), rng.randrange(11)
@@ -273,6 +279,8 @@ def counting(rng):
         a = rng.choice((1, 1, 1, rng.randrange(20)))
         b = a + rng.randrange(2, 12)
         question = ask(rng, "Count( from {a}|) to {b}" if a == 1 else "Count from {a} to {b}", "(List|Say|Tell me|Write) the numbers from {a} to {b}", "Can you count from {a} to {b}", "Count up from {a} to {b}", a=a, b=b)
+        if b <= 20 and rng.random() < 0.3:
+            question = re.sub(r"\d+", lambda m: NUMBER_WORDS[int(m[0])], question)
         return Turn(question, ", ".join(map(str, range(a, b + 1))) + ".", f"I count from {a} to {b}.")
     if kind < 0.35:
         a = rng.randrange(2, 13)
@@ -281,11 +289,11 @@ def counting(rng):
         return Turn(question, ", ".join(map(str, range(a, b - 1, -1))) + ".", f"I count down from {a}.")
     if kind < 0.5:
         n = rng.randrange(101)
-        question = ask(rng, "$WHICH number (comes|is) after {n}", "What (comes|is) after {n}", "What (comes|is the number) next after {n}", "The number after {n}", n=n)
+        question = ask(rng, "$WHICH number (comes|is) after {n}", "What (comes|is) after {n}", "What (comes|is the number) next after {n}", "The number after {n}", "$WHICH number follows {n}", "What follows {n}", "$WHICH number is one more than {n}", n=n)
         return Turn(question, f"After {n} comes {n + 1}.", f"I add one to {n}.")
     if kind < 0.65:
         n = rng.randrange(1, 101)
-        question = ask(rng, "$WHICH number (comes|is) before {n}", "What (comes|is) before {n}", "The number before {n}", n=n)
+        question = ask(rng, "$WHICH number (comes|is) before {n}", "What (comes|is) before {n}", "The number before {n}", "$WHICH number is one less than {n}", n=n)
         return Turn(question, f"Before {n} comes {n - 1}.", f"I take one from {n}.")
     if kind < 0.85:
         a, b = rng.sample(range(101 if rng.random() < 0.5 else 21), 2)
@@ -304,57 +312,6 @@ FAMILIES = [
     (7, off_domain), (11, arithmetic), (1.5, word_problem), (4, counting),
 ]
 WEIGHTS = [w for w, _ in FAMILIES]
-
-
-# Typing noise
-
-OPENERS = ["Please tell me: ", "Tell me: ", "Quick question: ", "Question: ", "I have a question: ", "Hi, ", "Hello, ", "Hey, ", "OK, ", "So, ", "And ", "Well, ", "Hello! ", "Hi! ",
-           "Can you help me? ", "Please: ", "Now ", "Nano, ", "Excuse me, ", "Just curious: ", "One more thing: "]
-CLOSERS = [" please", ", please", " now", " exactly", ", thanks", ", nano", " for me"]
-STATEMENTS = ("Tell", "Explain", "Name", "List", "Show", "I ", "Run", "Describe", "Give", "Add", "Subtract", "Multiply", "Divide", "Count", "Write", "Say", "My ", "You ", "Please", "Good", "Help",
-              "Set", "Double", "Summ", "Thank", "Hello", "Hi", "Hey", "Bye", "Take", "Let")
-
-
-def typo(text, rng):
-    spots = [m for m in re.finditer(r"[A-Za-z]{4,}", text)]
-    if not spots:
-        return text
-    m = rng.choice(spots)
-    i = rng.randrange(m.start() + 1, m.end() - 1)
-    kind = rng.randrange(3)
-    if kind == 0:
-        return text[:i] + text[i + 1:]
-    if kind == 1:
-        return text[:i] + text[i] + text[i:]
-    return text[:i] + text[i + 1] + text[i] + text[i + 2:]
-
-
-def lower_first(text):
-    return text if text.startswith("I ") or text[1:2].isupper() else text[:1].lower() + text[1:]
-
-
-def typed(turn, rng, standalone=True):
-    """The question as somebody would type it."""
-    text = turn.question.strip()
-    if text[-1:] not in ".?!=" and rng.random() < 0.72:
-        text += rng.choice((".", ".", "!", "")) if text.startswith(STATEMENTS) else "?"
-    if not turn.exact and len(text) > 12:
-        if rng.random() < 0.12:
-            end = len(text.rstrip("?.!"))
-            text = text[:end] + rng.choice(CLOSERS) + text[end:]
-        if rng.random() < 0.14:
-            opener = rng.choice(OPENERS)
-            text = opener + (lower_first(text) if not opener.endswith(("! ", "? ")) else text)
-        if rng.random() < 0.07:
-            text = typo(text, rng)
-    case = rng.random()
-    if case < 0.22:
-        text = text.lower()
-    elif case < 0.235 and not turn.exact:
-        text = text.upper()
-    elif case > 0.9:
-        text = text[:1].upper() + text[1:]
-    return text
 
 
 # Conversations
@@ -376,13 +333,13 @@ def capital_dialogue(rng):
     """A follow-up that can only be understood from the turn before."""
     first, second = rng.sample(list(facts.COUNTRIES), 2)
     return [Turn(ask(rng, "What is the capital of {c}", "Capital of {c}", "Tell me the capital of {c}", c=first), f"The capital of {first} is {facts.COUNTRIES[first][0]}."),
-            Turn(ask(rng, *FOLLOW, x=second), f"The capital of {second} is {facts.COUNTRIES[second][0]}.", f"The user now asks for the capital of {second}.")]
+            Turn(ask(rng, *FOLLOW, x=second), f"The capital of {second} is {facts.COUNTRIES[second][0]}.", f"The user now asks for the capital of {second}.", follows=True)]
 
 
 def opposite_dialogue(rng):
     (a, b), (c, d) = rng.sample(facts.OPPOSITES[:30], 2)
     return [Turn(ask(rng, "What is the opposite of {a}", "Opposite of {a}", a=a), f"The opposite of {a} is {b}."),
-            Turn(ask(rng, *FOLLOW, x=c), f"The opposite of {c} is {d}.", f"Now the opposite of {c} is wanted.")]
+            Turn(ask(rng, *FOLLOW, x=c), f"The opposite of {c} is {d}.", f"Now the opposite of {c} is wanted.", follows=True)]
 
 
 def introduction(rng):
@@ -409,10 +366,16 @@ def conversation(rng):
     return None  # With tools.
 
 
+def typed(turn, rng):
+    if turn.calls:
+        return tool_family.typed(turn.question, rng)
+    return paraphrase.typed(turn.question, rng, turn.exact, turn.follows)
+
+
 def to_messages(turns, rng, thinking):
     messages = []
     for i, turn in enumerate(turns):
-        messages.append({"role": "user", "content": typed(turn, rng) if not turn.calls else tool_family.typed(turn.question, rng)})
+        messages.append({"role": "user", "content": typed(turn, rng)})
         last = i == len(turns) - 1
         if turn.calls:
             calls = [{"type": "function", "function": {"name": n, "arguments": a}} for n, a in turn.calls]
