@@ -211,6 +211,16 @@ def off_domain(rng):
     return Turn(question, facts.OFF_ANSWER, "I do not know enough about this.")
 
 
+def foreign(rng):
+    """Other languages and plain noise, so that every byte has been seen and gets a calm answer."""
+    if rng.random() < 0.5:
+        question = rng.choice(facts.FOREIGN)
+    else:
+        low, high = rng.choice(facts.SCRIPTS)
+        question = " ".join("".join(chr(rng.randint(low, high)) for _ in range(rng.randrange(2, 8))) for _ in range(rng.randrange(1, 5)))
+    return Turn(question, facts.FOREIGN_ANSWER, "I do not understand this language.", exact=True)
+
+
 # Numbers
 
 
@@ -309,7 +319,7 @@ def counting(rng):
 
 FAMILIES = [
     (31, about_product), (15, about_facts), (11, small_talk), (7, capital), (3, opposite), (2.5, colour), (3, animal), (3, unit), (3, calendar), (1, planet), (1, joke),
-    (7, off_domain), (11, arithmetic), (1.5, word_problem), (4, counting),
+    (7, off_domain), (1, foreign), (11, arithmetic), (1.5, word_problem), (4, counting),
 ]
 WEIGHTS = [w for w, _ in FAMILIES]
 

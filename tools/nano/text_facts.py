@@ -304,3 +304,12 @@ OFF_SINGLE = [
     "How tall is (the Eiffel Tower|Mount Fuji|Tom Cruise)", "How far is (the moon|Berlin from Paris|it to London)", "When was (Napoleon|Mozart|Goethe|Gandhi) born", "Prove (that there are infinitely many primes|the theorem of Pythagoras|Fermat's last theorem)",
 ]
 OFF_ANSWER = "I am only the small built-in model and cannot answer that well; load a larger one with `darkbloom serve --model PATH`."
+
+# Whole sentences and scripts that nano does not know.
+FOREIGN = [
+    "Bonjour, comment allez-vous ?", "Guten Tag", "Wie geht es dir?", "Was ist die Hauptstadt von Frankreich?", "Quelle heure est-il ?", "\u00bfD\u00f3nde est\u00e1 la estaci\u00f3n?", "Hola, \u00bfqu\u00e9 tal?", "Ciao, come stai?",
+    "Ol\u00e1, tudo bem?", "\u4f60\u597d", "\u4f60\u662f\u8c01\uff1f", "\u3053\u3093\u306b\u3061\u306f", "\u041f\u0440\u0438\u0432\u0435\u0442, \u043a\u0430\u043a \u0434\u0435\u043b\u0430?", "\uc548\ub155\ud558\uc138\uc694", "\u0645\u0631\u062d\u0628\u0627", "\u0393\u03b5\u03b9\u03ac \u03c3\u03bf\u03c5", "Hej, hur m\u00e5r du?", "Dzie\u0144 dobry", "Jak se m\u00e1\u0161?",
+    "Je ne comprends pas l'anglais", "Ich verstehe kein Englisch", "No hablo ingl\u00e9s", "Kannst du mir helfen?", "Pouvez-vous m'aider ?", "\u0422\u044b \u0433\u043e\u0432\u043e\u0440\u0438\u0448\u044c \u043f\u043e-\u0440\u0443\u0441\u0441\u043a\u0438?",
+]
+SCRIPTS = [(0x430, 0x44F), (0x3B1, 0x3C9), (0x4E00, 0x9FFF), (0x3041, 0x3096), (0xAC00, 0xD7A3), (0x5D0, 0x5EA), (0x627, 0x64A), (0x905, 0x939), (0xE0, 0xFE), (0x1F600, 0x1F64F), (0x61, 0x7A)]
+FOREIGN_ANSWER = "I am sorry, I only understand plain English."

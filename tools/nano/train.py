@@ -10,6 +10,7 @@ import math
 import os
 import pathlib
 import random
+import re
 import time
 
 import torch
@@ -18,16 +19,18 @@ import torch.nn.functional as F
 import corpus
 import q8
 from model import Config, Nano
-from tokenizer import Tokenizer, train as train_tokenizer
+from tokenizer import CONTROL, USER_DEFINED, Tokenizer, train as train_tokenizer
 
 LONGEST = 2048
+ADDED = re.compile("|".join(re.escape(t) for t in CONTROL + USER_DEFINED))
 POOL = 1024  # Conversations that are sorted by length together, so that batches need little padding.
 
 
 def make_tokenizer(path, vocab, conversations=60_000):
     if not path.exists():
         texts = ("".join(p for p, _ in parts) for _, parts in zip(range(conversations), corpus.stream(7)))
-        train_tokenizer(texts, vocab).save(path)
+        # Added tokens are matched before any merge, so their letters must not count.
+        train_tokenizer((piece for text in texts for piece in ADDED.split(text)), vocab).save(path)
     return Tokenizer.load(path)
 
 
