@@ -35,7 +35,7 @@ def score(model, tokenizer):
 @torch.no_grad()
 def perplexity(model, tokenizer, conversations=512):
     total, count = 0.0, 0
-    for _, parts in zip(range(conversations), corpus.stream(99, validation=True, long_share=0)):
+    for _, parts in zip(range(conversations), corpus.validation()):
         tokens, positions, targets = train.collate([train.encode(tokenizer, parts)])
         logits = model.logits(model.hidden(tokens)[0, positions])
         total += float(torch.nn.functional.cross_entropy(logits, targets, reduction="sum"))

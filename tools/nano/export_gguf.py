@@ -1,4 +1,5 @@
-"""Writes the checkpoint as a GGUF file: version 3, matrices in Q8_0, norms in F32, tokenizer and chat template inside."""
+"""Writes the checkpoint as a GGUF file: version 3, matrices in Q8_0, norms in F32, tokenizer and
+chat template inside."""
 
 import argparse
 import pathlib
@@ -21,15 +22,18 @@ def text(value):
     return struct.pack("<Q", len(data)) + data
 
 
-SCALARS = {U32: lambda v: struct.pack("<I", v), I32: lambda v: struct.pack("<i", v), FLOAT: lambda v: struct.pack("<f", v),
-           BOOL: lambda v: struct.pack("<?", v), STRING: text}
+FORMATS = {U32: "<I", I32: "<i", FLOAT: "<f", BOOL: "<?"}
+
+
+def scalar(kind, value):
+    return text(value) if kind == STRING else struct.pack(FORMATS[kind], value)
 
 
 def entry(key, kind, value):
     if isinstance(value, list):
-        body = struct.pack("<IIQ", ARRAY, kind, len(value)) + b"".join(SCALARS[kind](v) for v in value)
+        body = struct.pack("<IIQ", ARRAY, kind, len(value)) + b"".join(scalar(kind, v) for v in value)
     else:
-        body = struct.pack("<I", kind) + SCALARS[kind](value)
+        body = struct.pack("<I", kind) + scalar(kind, value)
     return text(key) + body
 
 
@@ -75,8 +79,12 @@ def tensors(model):
     for i, block in enumerate(model.blocks):
         q, k, v = block.qkv.split((queries, keys, keys))
         gate, up = block.gate_up.chunk(2)
-        for name, value in (("attn_norm", block.attn_norm), ("attn_q", q), ("attn_k", k), ("attn_v", v), ("attn_q_norm", block.q_norm), ("attn_k_norm", block.k_norm),
-                            ("attn_output", block.out), ("ffn_norm", block.ffn_norm), ("ffn_gate", gate), ("ffn_up", up), ("ffn_down", block.down)):
+        named = {
+            "attn_norm": block.attn_norm, "attn_q": q, "attn_k": k, "attn_v": v, "attn_q_norm": block.q_norm,
+            "attn_k_norm": block.k_norm, "attn_output": block.out, "ffn_norm": block.ffn_norm,
+            "ffn_gate": gate, "ffn_up": up, "ffn_down": block.down,
+        }
+        for name, value in named.items():
             yield f"blk.{i}.{name}.weight", value
     yield "output_norm.weight", model.norm
 
@@ -86,9 +94,9 @@ def build(model, tokenizer):
     records, data, count = b"", b"", 0
     for name, value in tensors(model):
         array = value.detach().float().contiguous().numpy()
-        body = q8.pack(array) if array.ndim == 2 else array.astype("<f4").tobytes()
+        kind, body = (Q8_0, q8.pack(array)) if array.ndim == 2 else (F32, array.astype("<f4").tobytes())
         shape = array.shape[::-1]  # ggml counts the contiguous axis first.
-        records += text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, Q8_0 if array.ndim == 2 else F32, len(data))
+        records += text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, kind, len(data))
         data += body + b"\0" * (-len(body) % ALIGNMENT)
         count += 1
     head = b"GGUF" + struct.pack("<IQQ", 3, count, len(entries)) + b"".join(entry(*e) for e in entries) + records

@@ -59,8 +59,7 @@ def parse(data):
         if kind == 0:
             tensors[name] = np.frombuffer(data, "<f4", count, start + offset).reshape(shape)
         else:
-            blocks = np.frombuffer(data, np.dtype([("d", "<f2"), ("q", "i1", q8.BLOCK)]), count // q8.BLOCK, start + offset)
-            blocks = blocks.reshape(shape[0], -1)
+            blocks = np.frombuffer(data, q8.LAYOUT, count // q8.BLOCK, start + offset).reshape(shape[0], -1)
             tensors[name] = q8.dequantize(blocks["d"], blocks["q"])
     return metadata, tensors
 
@@ -68,21 +67,25 @@ def parse(data):
 def load(path):
     """(model in f32 over the dequantised weights, tokenizer)"""
     metadata, tensors = parse(pathlib.Path(path).read_bytes())
-    key = lambda name: metadata["qwen3." + name]
-    config = Config(vocab=len(metadata["tokenizer.ggml.tokens"]), dim=key("embedding_length"), layers=key("block_count"), heads=key("attention.head_count"),
-                    kv_heads=key("attention.head_count_kv"), head_dim=key("attention.key_length"), ffn=key("feed_forward_length"), rope_theta=key("rope.freq_base"),
-                    eps=key("attention.layer_norm_rms_epsilon"), context=key("context_length"))
-    model = Nano(config)
-    t = {name: torch.from_numpy(np.array(value)) for name, value in tensors.items()}
-    model.embedding.data = t["token_embd.weight"]
-    model.norm.data = t["output_norm.weight"]
+    key = {name.removeprefix("qwen3."): value for name, value in metadata.items()}
+    model = Nano(Config(
+        vocab=len(metadata["tokenizer.ggml.tokens"]), dim=key["embedding_length"], layers=key["block_count"],
+        heads=key["attention.head_count"], kv_heads=key["attention.head_count_kv"],
+        head_dim=key["attention.key_length"], ffn=key["feed_forward_length"], rope_theta=key["rope.freq_base"],
+        eps=key["attention.layer_norm_rms_epsilon"], context=key["context_length"]))
+
+    def get(*names):
+        return torch.cat([torch.from_numpy(np.array(tensors[name + ".weight"])) for name in names])
+
+    model.embedding.data = get("token_embd")
+    model.norm.data = get("output_norm")
     for i, block in enumerate(model.blocks):
-        get = lambda name: t[f"blk.{i}.{name}.weight"]
-        block.attn_norm.data, block.ffn_norm.data = get("attn_norm"), get("ffn_norm")
-        block.q_norm.data, block.k_norm.data = get("attn_q_norm"), get("attn_k_norm")
-        block.qkv.data = torch.cat((get("attn_q"), get("attn_k"), get("attn_v")))
-        block.gate_up.data = torch.cat((get("ffn_gate"), get("ffn_up")))
-        block.out.data, block.down.data = get("attn_output"), get("ffn_down")
+        b = f"blk.{i}."
+        block.attn_norm.data, block.ffn_norm.data = get(b + "attn_norm"), get(b + "ffn_norm")
+        block.q_norm.data, block.k_norm.data = get(b + "attn_q_norm"), get(b + "attn_k_norm")
+        block.qkv.data = get(b + "attn_q", b + "attn_k", b + "attn_v")
+        block.gate_up.data = get(b + "ffn_gate", b + "ffn_up")
+        block.out.data, block.down.data = get(b + "attn_output"), get(b + "ffn_down")
     tokenizer = Tokenizer([m.split(" ") for m in metadata["tokenizer.ggml.merges"]])
     if tokenizer.tokens != metadata["tokenizer.ggml.tokens"]:
         raise ValueError("the token list does not follow from the merges")

@@ -1,4 +1,5 @@
-"""The network of darkbloom/nano: a dense Qwen3 (RMS norm, QK norm, rotary positions, grouped queries, SwiGLU, tied head).
+"""The network of darkbloom/nano: a dense Qwen3 (RMS norm, QK norm, rotary positions, grouped
+queries, SwiGLU, tied head).
 
 Written for a CPU: query, key and value share one matrix product, gate and up share another, and the head is evaluated
 only at the positions that carry loss.

@@ -4,10 +4,14 @@ import numpy as np
 import torch
 
 BLOCK = 32
+LAYOUT = np.dtype([("d", "<f2"), ("q", "i1", BLOCK)])
 
 
 def quantize(weights):
-    """(scales f16 [n, blocks], codes i8 [n, blocks, 32]) of a float32 matrix; codes use the scale before its rounding."""
+    """(scales f16 [n, blocks], codes i8 [n, blocks, 32]) of a float32 matrix.
+
+    The codes use the scale before it is rounded to binary16.
+    """
     x = np.asarray(weights, np.float32).reshape(weights.shape[0], -1, BLOCK)
     scale = np.abs(x).max(-1, keepdims=True) / np.float32(127)
     inverse = np.divide(np.float32(1), scale, out=np.zeros_like(scale), where=scale != 0)
@@ -23,8 +27,7 @@ def dequantize(scales, codes):
 def pack(weights):
     """The bytes of the matrix in a GGUF file."""
     scales, codes = quantize(weights)
-    block = np.dtype([("d", "<f2"), ("q", "i1", BLOCK)])
-    blocks = np.empty(scales.shape, block)
+    blocks = np.empty(scales.shape, LAYOUT)
     blocks["d"], blocks["q"] = scales, codes
     return blocks.tobytes()
 

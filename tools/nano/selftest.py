@@ -54,19 +54,25 @@ def check_tokenizer():
 
 def check_template():
     tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
+    tool_text = "{\"type\": \"function\", \"function\": {\"name\": \"f\", \"parameters\": {}}}"
     call = {"function": {"name": "f", "arguments": {"x": [1, True, None, "\u00e9"]}}}
+    call_text = ("<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": [1, true, null, \"\u00e9\"]}}\n"
+                 "</tool_call>")
     messages = [{"role": "system", "content": "S"}, {"role": "user", "content": "U"},
                 {"role": "assistant", "content": None, "reasoning_content": "R", "tool_calls": [call, call]},
                 {"role": "tool", "content": "1"}, {"role": "tool", "content": "2"}]
-    call_text = "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": [1, true, null, \"\u00e9\"]}}\n</tool_call>"
     assert chat.render(messages, [tool], thinking=True, generate=True) == (
-        "<|im_start|>system\nS\n\nYou can call these tools:\n<tools>\n{\"type\": \"function\", \"function\": {\"name\": \"f\", \"parameters\": {}}}\n</tools>\n"
-        "To call one, answer:\n<tool_call>\n{\"name\": NAME, \"arguments\": {ARGUMENTS}}\n</tool_call><|im_end|>\n<|im_start|>user\nU<|im_end|>\n"
+        f"<|im_start|>system\nS\n\nYou can call these tools:\n<tools>\n{tool_text}\n</tools>\n"
+        "To call one, answer:\n<tool_call>\n{\"name\": NAME, \"arguments\": {ARGUMENTS}}\n"
+        "</tool_call><|im_end|>\n<|im_start|>user\nU<|im_end|>\n"
         f"<|im_start|>assistant\n<think>\nR\n</think>\n\n{call_text}\n{call_text}<|im_end|>\n"
-        "<|im_start|>user\n<tool_response>\n1\n</tool_response>\n<tool_response>\n2\n</tool_response><|im_end|>\n<|im_start|>assistant\n<think>\n")
-    assert chat.render([{"role": "user", "content": "U"}], generate=True) == "<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n"
+        "<|im_start|>user\n<tool_response>\n1\n</tool_response>\n<tool_response>\n2\n</tool_response>"
+        "<|im_end|>\n<|im_start|>assistant\n<think>\n")
+    user = {"role": "user", "content": "U"}
+    prompt = "<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n"
+    assert chat.render([user], generate=True) == prompt
     # Reasoning of earlier turns is dropped.
-    history = [{"role": "user", "content": "U"}, {"role": "assistant", "content": "A", "reasoning_content": "R"}, {"role": "user", "content": "V"}]
+    history = [user, {"role": "assistant", "content": "A", "reasoning_content": "R"}, user]
     assert "R" not in chat.render(history)
     assert chat.render([]) == ""
 

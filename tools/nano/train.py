@@ -1,10 +1,12 @@
 """Trains nano. Same command, same machine, same thread count: same weights.
 
-The learning rate warms up, stays, and falls along a cosine from --decay-from to --steps. From --quantize-from on, every
-forward and backward pass sees the weights as the exported file will hold them, while the update goes to the f32 master.
+The learning rate warms up, stays, and falls along a cosine from --decay-from to --steps. From
+--quantize-from on, every forward and backward pass sees the weights as the exported file will hold
+them, while the update goes to the f32 master.
 """
 
 import argparse
+import contextlib
 import csv
 import math
 import os
@@ -111,88 +113,110 @@ class QuantizedWeights:
             p.data = master
 
 
-def save(path, **state):
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
+class Trainer:
+    """Model, optimizer and position in the stream: all that a checkpoint holds."""
+
+    def __init__(self, options):
+        self.options = options
+        config = Config()
+        self.tokenizer = make_tokenizer(options.out / "tokenizer.json", config.vocab)
+        self.model = Nano(config)
+        self.model.initialise(options.seed)
+        parameters = list(self.model.parameters())
+        groups = [{"params": [p for p in parameters if p.dim() == 2], "weight_decay": 0.05},
+                  {"params": [p for p in parameters if p.dim() == 1], "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=options.lr, betas=(0.9, 0.98), foreach=True)
+        self.quantized = QuantizedWeights(self.model)
+        self.step = self.pool = self.tokens = 0
+        self.seconds = 0.0
+
+    def path(self):
+        return self.options.out / "checkpoint.pt"
+
+    def save(self):
+        # The next pool follows a resumed run: the rest of an interrupted one is skipped.
+        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step,
+                 "pool": self.pool + 1, "tokens": self.tokens, "seconds": self.seconds}
+        temporary = self.path().with_suffix(".tmp")
+        torch.save(state, temporary)
+        os.replace(temporary, self.path())
+
+    def resume(self):
+        state = torch.load(self.path())
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.pool, self.tokens = state["step"], state["pool"], state["tokens"]
+        self.seconds = state["seconds"]
+
+    def weights(self):
+        """The weights that the network runs on at this step."""
+        quantize = self.step >= self.options.quantize_from
+        return self.quantized if quantize else contextlib.nullcontext()
+
+    def train(self, batch):
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.step, self.options)
+        self.optimizer.zero_grad(set_to_none=True)
+        with self.weights():
+            loss, _ = loss_of(self.model, batch)
+            loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.tokens += sum(len(ids) for ids, _ in batch)
+        self.step += 1
+        return float(loss.detach())
+
+
+def run(trainer, writer, log):
+    options = trainer.options
+    held_out = sorted((encode(trainer.tokenizer, parts) for _, parts in zip(range(256), corpus.validation())),
+                      key=lambda e: len(e[0]))
+    start, losses = time.monotonic() - trainer.seconds, []
+    while trainer.step < options.steps:
+        for batch in batches(trainer.tokenizer, options.seed, trainer.pool, options.batch_tokens):
+            losses.append(trainer.train(batch))
+            trainer.seconds = time.monotonic() - start
+            if trainer.step % 50 == 0:
+                print(f"{trainer.step:6} {trainer.tokens / 1e6:7.2f} Mtok {trainer.seconds:7.1f} s"
+                      f"  loss {sum(losses[-50:]) / 50:.4f}", flush=True)
+            if trainer.step % options.checkpoint_every == 0 or trainer.step == options.steps:
+                with trainer.weights():
+                    held = validate(trainer.model, held_out)
+                rate = learning_rate(trainer.step - 1, options)
+                writer.writerow([trainer.step, trainer.tokens, round(trainer.seconds), f"{rate:.2e}",
+                                 f"{sum(losses) / len(losses):.4f}", f"{held:.4f}", f"{math.exp(held):.4f}"])
+                log.flush()
+                print(f"{trainer.step:6} held-out loss {held:.4f} perplexity {math.exp(held):.4f}", flush=True)
+                losses = []
+                trainer.save()
+            if trainer.step >= options.steps:
+                return
+        trainer.pool += 1
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("build/nano"))
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=8000)
-    parser.add_argument("--decay-from", type=int, default=5000)
-    parser.add_argument("--quantize-from", type=int, default=7500)
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--decay-from", type=int, default=1500)
+    parser.add_argument("--quantize-from", type=int, default=3700)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--batch-tokens", type=int, default=3072)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     parser.add_argument("--checkpoint-every", type=int, default=250)
     options = parser.parse_args()
-
     torch.set_num_threads(options.threads)
     options.out.mkdir(parents=True, exist_ok=True)
-    config = Config()
-    tokenizer = make_tokenizer(options.out / "tokenizer.json", config.vocab)
-    model = Nano(config)
-    model.initialise(options.seed)
-    matrices = [p for p in model.parameters() if p.dim() == 2]
-    vectors = [p for p in model.parameters() if p.dim() == 1]
-    optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}],
-                                  lr=options.lr, betas=(0.9, 0.98), foreach=True)
-    step = pool = tokens = 0
-    seconds = 0.0
+    trainer = Trainer(options)
     if options.resume:
-        state = torch.load(options.out / "checkpoint.pt")
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        step, pool, tokens, seconds = state["step"], state["pool"], state["tokens"], state["seconds"]
-    held_out = sorted((encode(tokenizer, p) for _, p in zip(range(256), corpus.stream(99, validation=True, long_share=0))),
-                      key=lambda e: len(e[0]))
-    quantized = QuantizedWeights(model)
-    log = open(options.out / "loss.csv", "a" if options.resume else "w", newline="")
-    writer = csv.writer(log)
-    if not options.resume:
-        writer.writerow(["step", "tokens", "seconds", "lr", "train_loss", "heldout_loss", "heldout_perplexity"])
-    start, recent = time.monotonic() - seconds, []
-    while step < options.steps:
-        # A checkpoint holds the number of the next pool: the rest of an interrupted pool is skipped.
-        for batch in batches(tokenizer, options.seed, pool, options.batch_tokens):
-            rate = learning_rate(step, options)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.zero_grad(set_to_none=True)
-            if step >= options.quantize_from:
-                with quantized:
-                    loss, _ = loss_of(model, batch)
-                    loss.backward()
-            else:
-                loss, _ = loss_of(model, batch)
-                loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            recent.append(float(loss.detach()))
-            tokens += sum(len(ids) for ids, _ in batch)
-            step += 1
-            if step % 50 == 0:
-                print(f"{step:6} {tokens / 1e6:7.2f} Mtok {time.monotonic() - start:7.1f} s  lr {rate:.2e}  loss {sum(recent[-50:]) / 50:.4f}", flush=True)
-            if step % options.checkpoint_every == 0 or step == options.steps:
-                if step >= options.quantize_from:
-                    with quantized:
-                        held = validate(model, held_out)
-                else:
-                    held = validate(model, held_out)
-                seconds = time.monotonic() - start
-                writer.writerow([step, tokens, round(seconds), f"{rate:.2e}", f"{sum(recent) / len(recent):.4f}", f"{held:.4f}", f"{math.exp(held):.4f}"])
-                log.flush()
-                recent = []
-                print(f"{step:6} held-out loss {held:.4f} perplexity {math.exp(held):.4f}", flush=True)
-                save(options.out / "checkpoint.pt", model=model.state_dict(), optimizer=optimizer.state_dict(), step=step, pool=pool + 1,
-                     tokens=tokens, seconds=seconds)
-            if step >= options.steps:
-                break
-        pool += 1
+        trainer.resume()
+    with open(options.out / "loss.csv", "a" if options.resume else "w", newline="") as log:
+        writer = csv.writer(log, lineterminator="\n")
+        if not options.resume:
+            writer.writerow(["step", "tokens", "seconds", "lr", "train_loss", "heldout_loss", "heldout_perplexity"])
+        run(trainer, writer, log)
 
 
 if __name__ == "__main__":
