@@ -1,0 +1,2 @@
+bloom_fuzz(jinja DEPS text)
+bloom_fuzz(output_parser DEPS text)
