@@ -2,22 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <bloom/text/hf_tokenizer.hpp>
 #include <bloom/text/vocab.hpp>
 
 namespace bloom::engine {
 namespace {
-
-Result<std::shared_ptr<const text::Tokenizer>> load_tokenizer(const ModelFile& file) {
-    if (const HfTokenizerFiles* const hf = file.hf_tokenizer()) {
-        BLOOM_TRY(text::HfTokenizer read,
-                  text::read_hf_tokenizer({hf->tokenizer_json, hf->tokenizer_config_json,
-                                           hf->generation_config_json, hf->chat_template_jinja}));
-        return text::Tokenizer::create(std::move(read.vocab));
-    }
-    BLOOM_TRY(text::VocabSpec spec, file.vocab_spec());
-    return text::Tokenizer::create(std::move(spec));
-}
 
 text::ChatTemplateOptions template_options(const text::Tokenizer& tokenizer) {
     text::ChatTemplateOptions options;
@@ -33,13 +21,14 @@ text::ChatTemplateOptions template_options(const text::Tokenizer& tokenizer) {
 
 Result<PromptMaker> PromptMaker::create(const ModelFile& file) {
     PromptMaker out;
-    BLOOM_TRY(out.tokenizer_, load_tokenizer(file));
+    BLOOM_TRY(ModelTokenizer read, file.tokenizer());
+    BLOOM_TRY(out.tokenizer_, text::Tokenizer::create(std::move(read.vocab)));
     const text::Tokenizer& tokenizer = *out.tokenizer_;
     std::string_view source;
     std::string_view name = "built-in";
-    if (!file.chat_templates().empty()) {
-        source = file.chat_templates().front().source;
-        name = file.chat_templates().front().name;
+    if (!read.chat_templates.empty()) {
+        source = read.chat_templates.front().source;
+        name = read.chat_templates.front().name;
     } else {
         source = text::builtin_chat_template(
             [&](std::string_view text) { return tokenizer.token_id(text).has_value(); });
