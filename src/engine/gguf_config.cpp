@@ -36,7 +36,7 @@ public:
         return metadata_.text_or(key(name), fallback);
     }
 
-    /// A scalar, or an array with one equal entry for each layer (rule 9).
+    /// A scalar, or an array with one equal entry for each layer.
     Result<std::int64_t> per_layer(std::string_view name, std::int64_t n_layers,
                                    std::int64_t max) const;
 

@@ -17,7 +17,18 @@
 
 namespace bloom::engine {
 
-// Bounds of the GGUF reader (spec quantization §6, "project cap" where the format has none).
+// The rules that a GGUF file is held to, in the order of their checks:
+//  1. magic, version 2 or 3, little endian
+//  2. counts that fit into the file and below the caps
+//  3. lengths of strings and arrays that fit into the rest of the file, before memory is taken
+//  4. bool bytes 0 or 1; keys, names and texts in UTF-8
+//  5. no key and no tensor name twice
+//  6. general.alignment: u32, a power of two, 8 to 65,536
+//  7. 1 to 4 dimensions, none 0, product below 2^63, rows of whole blocks, bytes below 2^64
+//  8. data at multiples of the alignment, inside the file, one after the other without holes
+//  9. values are read as what they are; integers from any integer type, with a range
+// 10. semantic limits of ModelConfig before anything is sized by metadata
+// Where the format has no bound, these are ours.
 inline constexpr std::uint64_t kGgufMaxTensors = 1'000'000;
 inline constexpr std::uint64_t kGgufMaxKeys = 100'000;
 inline constexpr std::uint64_t kGgufMaxKeyBytes = 65'535;
@@ -73,7 +84,7 @@ private:
 };
 
 /// One metadata value. Unsigned and signed integers, floats and bools keep their own type: readers
-/// ask for what they need and get an error for anything else (rule 9).
+/// ask for what they need and get an error for anything else.
 struct GgufValue {
     GgufType type = GgufType::u8;
     std::variant<std::uint64_t, std::int64_t, double, bool, std::string, GgufArray> value;

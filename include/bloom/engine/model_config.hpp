@@ -36,7 +36,7 @@ struct RopeScaling {
     double attention_factor = 1.0; ///< yarn: q and k are both multiplied by it; 1 for the others
 };
 
-// Semantic limits (spec quantization §6 rule 10): checked before anything is allocated from them.
+// Semantic limits: checked before anything is allocated from them.
 inline constexpr std::int64_t kMaxLayers = 1024;
 inline constexpr std::int64_t kMaxModelWidth = 65'536;
 inline constexpr std::int64_t kMaxFfnWidth = 1 << 20;

@@ -32,8 +32,7 @@ struct ChatTemplate {
 struct ModelTokenizer {
     text::VocabSpec vocab;
     /// Templates that came with the model, "default" first where there is one; in a directory
-    /// chat_template.jinja stands before the entry of tokenizer_config.json (spec chat-templates
-    /// §1.1).
+    /// chat_template.jinja stands before the entry of tokenizer_config.json, which may be stale.
     std::vector<ChatTemplate> chat_templates;
 };
 

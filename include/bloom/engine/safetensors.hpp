@@ -16,7 +16,15 @@
 
 namespace bloom::engine {
 
-// Bounds of the safetensors reader (spec quantization §4).
+// The rules that a safetensors file is held to, in the order of their checks:
+//  1. 8 bytes of length, 0 < length <= cap and inside the file
+//  2. JSON from "{" on, depth and UTF-8 checked, no key twice, only spaces behind
+//  3. tensor names not empty, without NUL, below the caps
+//  4. known dtype; at most 8 dimensions, written as plain integers below 2^53; sizes without
+//  overflow
+//  5. data_offsets inside the data and as long as the tensor
+//  6. tensors cover the data from end to end: no overlap, no hole, nothing behind
+//  7. no name in two shards
 inline constexpr std::uint64_t kSafetensorsMaxHeaderBytes = 100'000'000;
 inline constexpr std::size_t kSafetensorsMaxDepth = 8;
 inline constexpr std::uint64_t kSafetensorsMaxTensors = 1'000'000;
