@@ -19,6 +19,7 @@ constexpr int kStep = 2;
 // 8 accumulators, 2 codes, 1 activation, 2 products of 16 registers.
 constexpr int kTileTokens = 4;
 constexpr int kStreamTokens = 4;
+constexpr int kSharedHeads = 4;
 constexpr bool kWidens = true;
 using XCode = std::int16_t;
 using Codes = __m256i;

@@ -19,6 +19,7 @@ constexpr int kStep = 4;
 constexpr int kTileTokens = 6;
 // 16 + 16: the f32 accumulators go through the stack once a group, which streaming hides.
 constexpr int kStreamTokens = 8;
+constexpr int kSharedHeads = 8;
 constexpr bool kWidens = false;
 using XCode = std::int8_t;
 using Codes = __m512i;

@@ -18,6 +18,7 @@ constexpr int kPanelVecs = 2;      ///< a panel is kPanelVecs * kLanes rows
 constexpr int kStep = 16;          ///< columns of a row that one dot_step takes
 constexpr int kTileTokens = 4;     ///< tokens that share the codes of a chunk
 constexpr int kStreamTokens = 4;   ///< tokens that share a panel streamed from memory
+constexpr int kSharedHeads = 4;    ///< query heads that go through a page of their KV head together
 constexpr bool kWidens = false;    ///< activations need a buffer to become XCode
 using XCode = std::int8_t;         ///< what dot_step takes
 using Codes = const std::uint8_t*; ///< codes of kLanes rows by kStep columns, ready for dot_step
@@ -167,17 +168,28 @@ inline void istore_i8(std::int8_t* p, Vi v) noexcept {
 }
 
 inline Vf vload_f16(const std::uint8_t* p) noexcept {
+    using Halves = std::uint16_t __attribute__((vector_size(8)));
+    Halves h;
+    std::memcpy(&h, p, sizeof h);
+    const Vi word = __builtin_convertvector(h, Vi);
+    // Where f32 has its exponent the value is 2^112 times too small, subnormals included.
+    const Vi bits = (word & iset(0x7fff)) << 13;
     Vf v;
-    for (int l = 0; l < kLanes; ++l)
-        v[l] = f16_to_f32(load_u16(p + 2 * l));
+    std::memcpy(&v, &bits, sizeof v);
+    v = v * vset(0x1p112F);
+    Vi out;
+    std::memcpy(&out, &v, sizeof out);
+    const Vi special = ((word & iset(0x7c00)) == iset(0x7c00)) & iset(0x7f800000);
+    const Vi negative = ((word & iset(0x8000)) != iset(0)) & iset(-0x7fffffff - 1);
+    out = out | special | negative;
+    std::memcpy(&v, &out, sizeof v);
     return v;
 }
 
 inline Vf vload_f16_part(const std::uint8_t* p, int n) noexcept {
-    Vf v = vzero();
-    for (int l = 0; l < n; ++l)
-        v[l] = f16_to_f32(load_u16(p + 2 * l));
-    return v;
+    std::uint8_t tmp[2 * kLanes] = {};
+    std::memcpy(tmp, p, static_cast<std::size_t>(n) * 2);
+    return vload_f16(tmp);
 }
 
 inline void vstore_f16_part(std::uint8_t* p, Vf v, int n) noexcept {

@@ -77,6 +77,28 @@ TEST_P(MatmulQ8, ManyGroups) {
     }
 }
 
+// Panels are cut into chunks of 512 or, with many tokens, 1024 columns.
+TEST_P(MatmulQ8, ChunkEdges) {
+    Rng rng(22);
+    for (const WeightFormat format : {WeightFormat::q8_0, WeightFormat::affine8_bf16}) {
+        for (const int k : {448, 512, 576, 1024, 1088, 2112}) {
+            const TestMatrix m = make_matrix(format, 3, k, rng);
+            const Guarded<float> x = random_floats(static_cast<std::size_t>(40 * k), rng);
+            for (const int n : {9, 40})
+                check(m, x.data(), n);
+        }
+    }
+}
+
+// More tokens than one pass over the weights takes.
+TEST_P(MatmulQ8, ManyTokens) {
+    Rng rng(23);
+    const TestMatrix m = make_matrix(WeightFormat::affine8_bf16, table().panel_rows + 1, 64, rng);
+    const Guarded<float> x = random_floats(600 * 64, rng);
+    for (const int n : {255, 256, 257, 513, 600})
+        check(m, x.data(), n);
+}
+
 // Where 16-bit sums would saturate or wrap: all codes and activations at their extremes.
 TEST_P(MatmulQ8, ExtremeCodes) {
     Rng rng(14);
@@ -142,9 +164,9 @@ TEST_P(MatmulQ8, ScalesNegativeZeroSubnormalAndWide) {
 TEST_P(MatmulQ8, ResultsDoNotDependOnTheBatch) {
     Rng rng(16);
     for (const WeightFormat format : kQuantised) {
-        const std::int64_t k = 11 * group_size(format);
+        const std::int64_t k = 33 * group_size(format); // several chunks
         const std::int64_t rows = 2 * table().panel_rows + 1;
-        const std::int64_t n = 13;
+        const std::int64_t n = 40;
         const TestMatrix m = make_matrix(format, rows, k, rng);
         const Packed packed(table(), m.src);
         const Guarded<float> x = random_floats(static_cast<std::size_t>(n * k), rng);
@@ -154,7 +176,7 @@ TEST_P(MatmulQ8, ResultsDoNotDependOnTheBatch) {
             table().matmul_q8(packed.matrix(), acts.from(t), 1, 0, rows, alone.data() + t * rows,
                               rows);
         }
-        for (const std::int64_t batch : {2, 3, 5, 6, 7, 13}) {
+        for (const std::int64_t batch : {2, 3, 5, 6, 7, 8, 9, 13, 40}) {
             for (std::int64_t first = 0; first + batch <= n; first += batch) {
                 Guarded<float> y(static_cast<std::size_t>(batch * rows));
                 table().matmul_q8(packed.matrix(), acts.from(first), batch, 0, rows, y.data(),
