@@ -75,6 +75,7 @@ struct Arguments {
 struct Expr {
     ExprKind kind = ExprKind::constant;
     std::uint32_t line = 1;
+    std::uint32_t height = 1; ///< operators in a chain on top of one another
     NameId name = 0;
     Op op = Op::add;
     std::vector<Op> ops;

@@ -18,12 +18,13 @@ Parser::Parser(std::vector<Token> tokens, Program& program)
 
 Result<> Parser::run() {
     BLOOM_TRY(program_.body, parse_body({}, nullptr));
+    BLOOM_OK(check_depth());
     program_.attributes.assign(attributes_.begin(), attributes_.end());
     return {};
 }
 
 Result<> Parser::check_depth() const {
-    if (depth_ <= kMaxNesting) return {};
+    if (depth_ <= kMaxNesting && !too_tall_) return {};
     return Error{Code::limit_reached, fmt::format("line {}: more than {} levels of nesting",
                                                   current().line, kMaxNesting)};
 }
@@ -81,9 +82,13 @@ ExprPtr Parser::make(ExprKind kind) const {
     return node;
 }
 
-ExprPtr Parser::make(ExprKind kind, ExprPtr operand) const {
+/// A node on top of another. Chains such as a.b.c or 1 + 1 + 1 grow a tree without nesting in the
+/// source; their height is bounded like everything that is walked by recursion.
+ExprPtr Parser::make(ExprKind kind, ExprPtr operand) {
     auto node = make(kind);
     node->line = operand->line;
+    node->height = operand->height + 1;
+    if (node->height > kMaxEvaluationDepth) too_tall_ = true;
     node->operands.push_back(std::move(operand));
     return node;
 }

@@ -287,6 +287,7 @@ Result<ExprPtr> Parser::parse_dict() {
 
 Result<ExprPtr> Parser::parse_postfix(ExprPtr node) {
     for (;;) {
+        BLOOM_OK(check_depth());
         if (at_op(".") || at_op("[")) {
             BLOOM_TRY(node, parse_subscript(std::move(node)));
         } else if (at_op("(")) {
@@ -379,6 +380,7 @@ Result<ExprPtr> Parser::parse_call(ExprPtr node) {
 
 Result<ExprPtr> Parser::parse_filters(ExprPtr node) {
     for (;;) {
+        BLOOM_OK(check_depth());
         if (skip_op("|")) {
             BLOOM_TRY(node, parse_filter(std::move(node)));
         } else if (skip_name("is")) {

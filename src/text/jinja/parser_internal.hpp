@@ -60,7 +60,7 @@ private:
     Error unexpected() const;
     NameId intern(const std::string& name);
     ExprPtr make(ExprKind kind) const;
-    ExprPtr make(ExprKind kind, ExprPtr operand) const;
+    ExprPtr make(ExprKind kind, ExprPtr operand);
 
     // Statements.
     Result<std::vector<Stmt>> parse_body(std::initializer_list<std::string_view> ends,
@@ -116,6 +116,7 @@ private:
     Program& program_;
     std::size_t at_ = 0;
     std::uint32_t depth_ = 0;
+    bool too_tall_ = false;   ///< a chain of operators is too long
     std::uint32_t loops_ = 0; ///< loops around the current statement, within its macro
     std::map<std::string, NameId> ids_;
     std::set<std::string> attributes_;
