@@ -117,9 +117,10 @@ private:
         if (impl_.normalized_specials.empty()) return words(piece, begin == 0);
         // Places of the raw text mean nothing in the normalised one, so a piece with any user text
         // in it is treated as user text.
-        const bool from_user =
-            std::any_of(options_.user_ranges.begin(), options_.user_ranges.end(),
-                        [&](const ByteRange& r) { return r.begin < end && begin < r.end; });
+        const auto ranges = options_.user_ranges;
+        const auto next = std::partition_point(ranges.begin(), ranges.end(),
+                                               [&](const ByteRange& r) { return r.end <= begin; });
+        const bool from_user = next != ranges.end() && next->begin < end;
         const SpecialTokens::Filter filter{options_.parse_special && !from_user, {}};
         for (std::size_t at = 0; at < piece.size();) {
             const auto match = impl_.normalized_specials.find(piece, at, filter);
@@ -203,9 +204,19 @@ private:
         if (std::all_of(utf8.begin(), utf8.end(), [&](char c) { return id(c) >= 0; })) {
             for (const char c : utf8)
                 to.push_back(id(c));
-        } else if (impl_.unk_id >= 0 && (to.empty() || to.back() != impl_.unk_id)) {
+        } else if (impl_.unk_id >= 0) {
             to.push_back(impl_.unk_id);
         }
+    }
+
+    /// Neighbouring unknown tokens become one. Done after the parts are joined: what a part gives
+    /// may not depend on its neighbours, or the cache would carry it elsewhere.
+    void fuse_unknown(std::size_t first) {
+        const auto begin = out_.begin() + static_cast<std::ptrdiff_t>(first);
+        const auto both_unknown = [&](std::int32_t a, std::int32_t b) {
+            return a == impl_.unk_id && b == impl_.unk_id;
+        };
+        out_.erase(std::unique(begin, out_.end(), both_unknown), out_.end());
     }
 
     /// A text of a character vocabulary is one word; it is cut where no merge can join.
@@ -216,6 +227,7 @@ private:
             state_.prefixed += text;
             text = state_.prefixed;
         }
+        const std::size_t first = out_.size();
         auto& symbols = state_.symbols;
         symbols.clear();
         std::size_t part = 0; // start of the bytes that `symbols` stand for
@@ -242,6 +254,7 @@ private:
             at += c.bytes;
         }
         part_done(text.substr(part));
+        if (impl_.unk_id >= 0) fuse_unknown(first);
     }
 
     void part_done(std::string_view bytes) {

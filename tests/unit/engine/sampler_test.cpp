@@ -19,7 +19,8 @@ std::vector<std::pair<std::int32_t, double>> distribution(std::vector<float> log
                                                           const std::vector<std::int32_t>& prompt,
                                                           const std::vector<std::int32_t>& output) {
     for (const auto& b : o.logit_bias) {
-        if (b.token >= 0 && b.token < static_cast<int>(logits.size())) logits[b.token] += b.bias;
+        const auto t = static_cast<std::size_t>(b.token);
+        if (b.token >= 0 && t < logits.size()) logits[t] += b.bias;
     }
     std::map<std::int32_t, int> seen;
     for (const auto t : prompt)
@@ -27,7 +28,7 @@ std::vector<std::pair<std::int32_t, double>> distribution(std::vector<float> log
     for (const auto t : output)
         seen[t] += 1;
     for (const auto& [t, n] : seen) {
-        float& l = logits[t];
+        float& l = logits[static_cast<std::size_t>(t)];
         l = l > 0 ? l / o.repetition_penalty : l * o.repetition_penalty;
         if (n > 0) l -= o.frequency_penalty * static_cast<float>(n) + o.presence_penalty;
     }
@@ -43,7 +44,8 @@ std::vector<std::pair<std::int32_t, double>> distribution(std::vector<float> log
             return a.second != b.second ? a.second > b.second : a.first < b.first;
         });
     }
-    if (o.top_k > 0 && all.size() > static_cast<std::size_t>(o.top_k)) all.resize(o.top_k);
+    const auto k = static_cast<std::size_t>(o.top_k);
+    if (o.top_k > 0 && all.size() > k) all.resize(k);
     double max = -1e300;
     for (const auto& [t, z] : all)
         max = std::max(max, z);

@@ -297,6 +297,12 @@ TEST(Tokenizer, CharacterVocabulary) {
 TEST(Tokenizer, UnknownCharactersFuse) {
     const auto t = make(char_spec(false));
     EXPECT_EQ(encode(*t, "axyb", {.add_special = false}), (Ids{3, 0, 4}));
+    // Also across parts that were seen before and came from the cache.
+    for (int i = 0; i < 2; ++i) {
+        EXPECT_EQ(encode(*t, "x", {.add_special = false}), (Ids{0}));
+        EXPECT_EQ(encode(*t, "ya", {.add_special = false}), (Ids{0, 3}));
+        EXPECT_EQ(encode(*t, "xya", {.add_special = false}), (Ids{0, 3}));
+    }
 }
 
 TEST(Tokenizer, SpacePrefix) {
