@@ -254,10 +254,6 @@ void EngineImpl::finish_choice(Request& request, Choice& choice, gen::Finish fin
     choice.seq = SeqId::none;
     choice.done = true;
     ++capacity_sequence_;
-    if (--request.n_choices_left == 0) {
-        push_event(request, gen::EventKind::usage).usage = request.usage;
-        request.ended = true;
-    }
     gen::Event& e = push_event(request, gen::EventKind::finished);
     e.choice = choice.index;
     const bool calls =
@@ -265,6 +261,10 @@ void EngineImpl::finish_choice(Request& request, Choice& choice, gen::Finish fin
     e.finish = calls ? gen::Finish::tool_calls : finish;
     e.text = choice.output.stop_string();
     e.usage = request.usage;
+    if (--request.n_choices_left == 0) {
+        push_event(request, gen::EventKind::usage).usage = request.usage;
+        request.ended = true;
+    }
 }
 
 void EngineImpl::deliver(EventSink& sink) {

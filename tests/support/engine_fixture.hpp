@@ -34,7 +34,7 @@ public:
     void on_events(engine::RequestId id, gen::EventBatch&& events) override {
         Answer& a = answers[static_cast<std::uint64_t>(id)];
         for (const gen::Event& e : events) {
-            EXPECT_FALSE(a.over && e.kind != gen::EventKind::finished) << "an event after the last";
+            EXPECT_FALSE(a.over) << "an event after the last";
             ++a.n_events;
             a.n_tokens += e.n_tokens;
             switch (e.kind) {
@@ -48,17 +48,16 @@ public:
                 a.reasoning[e.choice] += e.text;
                 break;
             case gen::EventKind::usage:
+                EXPECT_EQ(a.usage, e.usage) << "the last finished has the totals already";
                 a.usage = e.usage;
                 a.has_usage_event = true;
+                a.over = true;
                 break;
             case gen::EventKind::finished:
                 EXPECT_FALSE(a.finish.contains(e.choice));
                 a.finish[e.choice] = e.finish;
                 a.stop[e.choice] = e.text;
-                a.over = a.has_usage_event;
-                if (a.over) {
-                    EXPECT_EQ(a.usage, e.usage);
-                }
+                a.usage = e.usage;
                 break;
             case gen::EventKind::failed:
                 a.failure = e.failure;

@@ -98,8 +98,8 @@ struct EngineInfo {
 ///
 /// Events of a request, in order: started{prompt and cached tokens} when its first rows are
 /// computed; reasoning and text deltas; finished per choice, whose `usage` are the totals so far;
-/// an `usage` event directly before the last finished. Or failed{class, usage} at any time, the
-/// last event: invalid_request (the template refused, no template), context_length, timeout,
+/// one `usage` event with the totals, the last. Or failed{class, usage} at any time, the last
+/// event: invalid_request (the template refused, no template), context_length, timeout,
 /// cancelled, overloaded, provider. accepted and refused are the caller's, from submit()'s result.
 ///
 /// Credit: text goes out as long as the request's choices together have not passed its credit in

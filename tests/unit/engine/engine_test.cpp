@@ -290,13 +290,13 @@ TEST(Engine, StopStringsAreNeverShown) {
     EXPECT_EQ(a.usage.completion_tokens, static_cast<std::int64_t>(at + 3));
 }
 
-TEST(Engine, TheEndOfTurnTokenCountsAndIsNotShown) {
+TEST(Engine, TheEndOfTurnTokenIsNeitherShownNorCounted) {
     TinyEngine engine({});
     gen::Generation g = letters("x", 10);
     g.sampling.logit_bias = {{test::kTinyEos, 100}};
     const Answer a = engine.ask(g);
     EXPECT_EQ(a.finish.at(0), gen::Finish::stop);
-    EXPECT_EQ(a.usage.completion_tokens, 1);
+    EXPECT_EQ(a.usage.completion_tokens, 0);
     EXPECT_TRUE(a.text.empty());
     g.limits.ignore_eos = true;
     EXPECT_EQ(engine.ask(g).usage.completion_tokens, 10);
