@@ -18,6 +18,11 @@ thread_sanitizer() {
   build tsan bloom_tests && tests --kinds unit,property,sim --except kernels --timeout-s 1800 build/tsan
 }
 
+# The whole node with real clients, under each sanitizer; fewer streams, since it is ten times slower.
+sanitized_node() { # preset
+  build "$1" darkbloom && DARKBLOOM_TEST_STREAMS=64 tests/integration/run --counts "$counts" "build/$1/darkbloom"
+}
+
 large_counts() {
   DARKBLOOM_SIM_SEEDS=10000 DARKBLOOM_KERNEL_CASES=100000 \
     tests --kinds sim,kernels --timeout-s 7200 build/release
@@ -33,6 +38,8 @@ fuzz_target() { # name seconds
 }
 
 once tsan thread_sanitizer
+once tsan-node sanitized_node tsan
+once asan-node sanitized_node asan
 once large-counts large_counts
 if build fuzz bloom_tests; then
   for target in build/fuzz/tests/bloom_fuzz_*; do
