@@ -40,11 +40,14 @@ Error TlsLayer::failure(const std::string& what) const {
 /// their order.
 rt::Task<Result<>> TlsLayer::flush(rt::StopToken stop) {
     BLOOM_CO_TRY(const auto permit, co_await sending_.acquire(stop));
+    if (broken_) co_return Error(Code::closed, "TLS: an earlier send was cut short");
     while (has_output()) {
         cipher_.resize(BIO_ctrl_pending(out_));
         const int n = BIO_read(out_, cipher_.data(), static_cast<int>(cipher_.size()));
         BLOOM_CHECK(n == static_cast<int>(cipher_.size()));
-        BLOOM_CO_OK(co_await rt::send_all(socket_, ByteSpan(cipher_), stop));
+        Result<> sent = co_await rt::send_all(socket_, ByteSpan(cipher_), stop);
+        broken_ = !sent.has_value();
+        BLOOM_CO_OK(std::move(sent));
     }
     co_return Result<>();
 }

@@ -54,6 +54,7 @@ private:
     rt::Semaphore sending_{1};
     std::vector<std::uint8_t> cipher_;
     std::vector<std::uint8_t> staging_;
+    bool broken_ = false; ///< a flush failed half-way: no record can follow
 };
 
 } // namespace bloom::net

@@ -1,3 +1,4 @@
+#include <atomic>
 #include <pthread.h>
 #include <sched.h>
 #include <string>
@@ -54,22 +55,42 @@ public:
             group.shards.push_back(shard.get());
         group.n_running.store(shards_.size(), std::memory_order_relaxed);
         std::vector<Result<>> ended(shards_.size());
+
+        // The threads wait until all of them exist: a shard without its neighbours could not end.
+        enum Start : int { waiting, go, give_up };
+
+        std::atomic<int> start{waiting};
         const auto run_one = [&](std::size_t i) {
+            start.wait(waiting, std::memory_order_acquire);
+            if (start.load(std::memory_order_acquire) == give_up) return;
             place_thread(i, options_.cpus);
             ended[i] = shards_[i]->run(main(*shards_[i]), &group);
         };
         std::vector<std::thread> threads;
-        for (std::size_t i = 1; i < shards_.size(); ++i)
-            threads.emplace_back(run_one, i);
-        run_one(0);
+        Result<> made = make_threads(threads, run_one);
+        start.store(made ? go : give_up, std::memory_order_release);
+        start.notify_all();
+        if (made) run_one(0);
         for (std::thread& thread : threads)
             thread.join();
+        BLOOM_OK(std::move(made));
         for (Result<>& result : ended)
             BLOOM_OK(std::move(result));
         return {};
     }
 
 private:
+    template <class F>
+    Result<> make_threads(std::vector<std::thread>& threads, const F& run_one) {
+        try {
+            for (std::size_t i = 1; i < shards_.size(); ++i)
+                threads.emplace_back(run_one, i);
+        } catch (const std::system_error& e) {
+            return Error(Code::unavailable, std::string("no thread for a shard: ") + e.what());
+        }
+        return {};
+    }
+
     ShardSetOptions options_;
     std::vector<std::unique_ptr<Shard>> shards_;
     std::unique_ptr<BlockingPool> pool_;

@@ -351,8 +351,10 @@ void UringDriver::enter(std::uint64_t until_ns) noexcept {
             rc = io_uring_submit_and_wait_timeout(&ring_.raw, &first, 1, &limit, nullptr);
         }
     }
-    // ETIME: the time is up. EINTR: a signal. EBUSY, EAGAIN: completions have to be taken first.
-    BLOOM_CHECK(rc >= 0 || rc == -ETIME || rc == -EINTR || rc == -EBUSY || rc == -EAGAIN);
+    // ETIME: the time is up. EINTR: a signal. EBUSY, EAGAIN, ENOMEM: completions have to be taken
+    // first; what was not submitted stays in the queue and goes with the next enter.
+    BLOOM_CHECK(rc >= 0 || rc == -ETIME || rc == -EINTR || rc == -EBUSY || rc == -EAGAIN ||
+                rc == -ENOMEM);
 }
 
 void UringDriver::reap() noexcept {

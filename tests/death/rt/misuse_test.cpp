@@ -106,6 +106,19 @@ TEST_F(Misuse, a_simulation_past_its_time_limit) {
         "time limit has passed.*seed 4711");
 }
 
+TEST_F(Misuse, a_source_that_goes_armed) {
+    EXPECT_DEATH(run_calm([](Shard& shard) -> Task<void> {
+                     SockAddr at;
+                     at.raw.v4.sin_family = AF_INET;
+                     auto listener = shard.driver().listen(at, {});
+                     AcceptSource source(shard.driver(), *listener);
+                     StopSource stop;
+                     stop.stop_after(std::chrono::seconds(1));
+                     static_cast<void>(co_await source.accept(stop.token()));
+                 }),
+                 "in_flight");
+}
+
 TEST_F(Misuse, closing_under_a_reader_in_simulation) {
     EXPECT_DEATH(run_calm([](Shard& shard) -> Task<void> {
                      SockAddr at;

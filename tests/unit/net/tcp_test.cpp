@@ -1,6 +1,8 @@
 #include <array>
 #include <string>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <unistd.h>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -215,6 +217,29 @@ BLOOM_CO_TEST_BOTH(Tcp, an_idle_acceptor_stops) {
     Result<Stream> none = co_await listener->accept(stop.token());
     CO_ASSERT_FALSE(none.has_value());
     EXPECT_EQ(none.error().code(), Code::timeout);
+    co_await listener->close();
+}
+
+BLOOM_RING_TEST(Tcp, accepting_survives_running_out_of_descriptors) {
+    auto listener = Listener::listen(Address::loopback(0));
+    CO_ASSERT_OK(listener);
+    Result<Stream> client = co_await connect(listener->local());
+    CO_ASSERT_OK(client);
+    rlimit before{};
+    CO_ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+    const int next = ::dup(0); // the lowest free descriptor is the first one that no longer fits
+    ::close(next);
+    const rlimit none{static_cast<rlim_t>(next), before.rlim_max};
+    CO_ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+    Result<Stream> refused = co_await listener->accept();
+    EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+    CO_ASSERT_FALSE(refused.has_value());
+    EXPECT_EQ(refused.error().code(), Code::limit_reached);
+    // The connection that could not be accepted is still in the backlog.
+    Result<Stream> server = co_await listener->accept();
+    CO_ASSERT_OK(server);
+    co_await server->close();
+    co_await client->close();
     co_await listener->close();
 }
 
