@@ -44,6 +44,14 @@ rt::Task<Result<>> events(http::Exchange& ex) {
     co_return co_await out.finish("[DONE]");
 }
 
+/// A stream that has sent one event and waits: what an idle subscriber costs.
+rt::Task<Result<>> hold(http::Exchange& ex) {
+    sse::Writer out(ex);
+    BLOOM_CO_OK(co_await out.begin(http::Status::ok));
+    BLOOM_CO_OK(co_await out.comment("held"));
+    co_return co_await rt::sleep_for(std::chrono::hours(1), ex.stop());
+}
+
 int number(const char* text, int otherwise) {
     return text == nullptr ? otherwise : std::atoi(text);
 }
@@ -87,6 +95,7 @@ int main(int argc, char** argv) {
     bench.router.add(http::Method::get, "/health", health);
     bench.router.add(http::Method::post, "/echo", echo);
     bench.router.add(http::Method::get, "/events/{n}", events);
+    bench.router.add(http::Method::post, "/hold", hold);
     rt::ShardSetOptions options;
     if (argc > 2) options.cpus = {number(argv[2], 0)};
     auto shards = rt::start_shards(options);

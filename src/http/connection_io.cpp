@@ -36,10 +36,16 @@ rt::Task<Result<>> Connection::receive(rt::StopToken stop) {
 }
 
 bool Connection::take_pending_body(bool keep) {
+    if (exchange_.head_->body == BodyKind::none) return true; // the head may still be a view of in_
     while (!pending().empty() && !decoder_.complete() && !decoder_.failed()) {
         const BodyDecoder::Step step = decoder_.next(pending());
         in_at_ += step.consumed;
         if (keep) body_.append(step.data);
+    }
+    if (pending()
+            .empty()) { // used up: a long answer must not hold a kernel buffer (the head is owned)
+        in_.reset();
+        in_at_ = 0;
     }
     return decoder_.complete() || decoder_.failed();
 }

@@ -86,7 +86,13 @@ struct Site {
 
     rt::Task<Result<>> echo(http::Exchange& ex) {
         note(ex);
+        const std::string before(ex.request().target);
+        const std::string id(ex.request().headers.find("X-Id").value_or(""));
         BLOOM_CO_TRY(const ByteSpan body, co_await ex.read_body(kEchoBytesMax));
+        // The head outlives the buffer it came in.
+        if (before != ex.request().target || id != ex.request().headers.find("X-Id").value_or("")) {
+            co_return Error{Code::internal, "the head has changed"};
+        }
         for (std::size_t i = 0; i < http::kBodyPadding; ++i) {
             if (body.data()[body.size() + i] != 0) co_return Error{Code::internal, "padding"};
         }

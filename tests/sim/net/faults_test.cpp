@@ -86,9 +86,14 @@ Task<Result<std::string>> recv_slowly(Stream& stream, std::uint64_t seed, StopTo
         if (rng.below(5) == 0) {
             BLOOM_CO_OK(co_await rt::sleep_for(std::chrono::milliseconds(rng.below(60)), stop));
         }
-        BLOOM_CO_TRY(const Chunk chunk, co_await stream.recv(stop));
-        if (chunk.empty()) co_return got;
-        got += as_text(chunk.bytes());
+        // Giving up and asking again must lose nothing.
+        rt::StopSource impatient(stop);
+        if (rng.below(2) == 0) impatient.stop_after(std::chrono::milliseconds(rng.below(10)));
+        Result<Chunk> chunk = co_await stream.recv(impatient.token());
+        if (!chunk && impatient.stop_requested() && !stop.stop_requested()) continue;
+        if (!chunk) co_return std::move(chunk).error();
+        if (chunk->empty()) co_return got;
+        got += as_text(chunk->bytes());
     }
 }
 
