@@ -1,0 +1,136 @@
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include <bloom/engine/batcher.hpp>
+
+namespace bloom::engine {
+namespace {
+
+const StateSpec kSpec{{{1, 1, 8, 8, 0, kernels::KvType::f16}}, 0};
+
+class BatcherTest : public testing::Test {
+protected:
+    void make(const BatcherOptions& options, std::int64_t pages = 1000) {
+        const std::vector<std::int64_t> n{pages};
+        store_ = std::make_unique<StateStore>(kSpec, n, true);
+        batcher_ = std::make_unique<Batcher>(options, *store_);
+    }
+
+    SeqId add(int n_tokens, std::string key = "", int priority = 0) {
+        Batcher::NewSequence s;
+        s.tokens.assign(static_cast<std::size_t>(n_tokens), next_token_++);
+        s.fair_key = std::move(key);
+        s.priority = priority;
+        const auto id = batcher_->add(std::move(s));
+        EXPECT_TRUE(id);
+        return *id;
+    }
+
+    /// Computes one step; sequences that reach their end get another token.
+    const Batcher::Step& step() {
+        const Batcher::Step& s = batcher_->schedule();
+        batcher_->complete();
+        for (const Batcher::Item& item : s.items) {
+            if (item.logit_row >= 0) batcher_->append(item.seq, 1);
+        }
+        return s;
+    }
+
+    std::unique_ptr<StateStore> store_;
+    std::unique_ptr<Batcher> batcher_;
+    std::int32_t next_token_ = 100;
+};
+
+TEST_F(BatcherTest, RunningStreamsGoOnBesideALongPrompt) {
+    make({.max_seqs = 4, .prefill_tokens = 256, .busy_prefill_tokens = 64});
+    const SeqId stream = add(10);
+    EXPECT_EQ(step().phase, compute::Phase::prefill);
+    EXPECT_EQ(step().phase, compute::Phase::decode);
+    const SeqId prompt = add(1000);
+    for (int i = 0; i < 10; ++i) {
+        const Batcher::Step& s = step();
+        ASSERT_EQ(s.items.size(), 2u);
+        EXPECT_EQ(s.items[0].seq, stream);
+        EXPECT_EQ(s.items[0].end - s.items[0].begin, 1);
+        EXPECT_EQ(s.items[1].seq, prompt);
+        EXPECT_EQ(s.items[1].end - s.items[1].begin, 64);
+        EXPECT_EQ(s.items[1].logit_row, -1);
+    }
+    batcher_->remove(stream);
+    EXPECT_EQ(step().items[0].end, 640 + 256) << "nobody waits for it any more";
+    EXPECT_EQ(step().items[0].logit_row, 0);
+}
+
+TEST_F(BatcherTest, KeysTakeTurnsInTheQueue) {
+    make({.max_seqs = 1});
+    const SeqId running = add(10, "many");
+    step();
+    std::vector<SeqId> many;
+    for (int i = 0; i < 5; ++i)
+        many.push_back(add(10, "many"));
+    const SeqId few = add(10, "few");
+    batcher_->remove(running);
+    // The newcomer starts beside the other key, whose head came earlier; then it is its turn.
+    EXPECT_EQ(step().items[0].seq, many[0]);
+    batcher_->remove(many[0]);
+    EXPECT_EQ(step().items[0].seq, few) << "the other key has computed more";
+    for (int i = 0; i < 30; ++i)
+        step();
+    batcher_->remove(few);
+    EXPECT_EQ(step().items[0].seq, many[1]);
+}
+
+TEST_F(BatcherTest, KeysTakeTurnsInPrefill) {
+    make({.max_seqs = 2, .prefill_tokens = 64});
+    const SeqId longer = add(64 * 6, "a");
+    step();
+    const SeqId shorter = add(64 * 2, "b");
+    // b stands beside a when it comes: from then on they alternate.
+    std::vector<SeqId> order;
+    for (int i = 0; i < 4; ++i)
+        order.push_back(step().items.back().seq);
+    EXPECT_EQ(std::count(order.begin(), order.end(), shorter), 2);
+    EXPECT_EQ(std::count(order.begin(), order.end(), longer), 2);
+}
+
+TEST_F(BatcherTest, PriorityGoesFirstWithinAKey) {
+    make({.max_seqs = 1});
+    const SeqId first = add(10, "k");
+    step();
+    add(10, "k");
+    const SeqId urgent = add(10, "k", 5);
+    batcher_->remove(first);
+    EXPECT_EQ(step().items[0].seq, urgent);
+}
+
+TEST_F(BatcherTest, RefusesWhatCanNeverFitAndWhatIsTooMuch) {
+    make({.max_seqs = 1, .max_waiting = 1}, 4);
+    Batcher::NewSequence big;
+    big.tokens.assign(65, 1);
+    EXPECT_EQ(batcher_->add(std::move(big)).error().code(), Code::too_large);
+    add(64);
+    Batcher::NewSequence second;
+    second.tokens = {1};
+    EXPECT_EQ(batcher_->add(std::move(second)).error().code(), Code::limit_reached);
+}
+
+TEST_F(BatcherTest, TheOldestIsNeverPreempted) {
+    make({.max_seqs = 4}, 8); // 128 tokens
+    const SeqId oldest = add(60);
+    add(60);
+    int n_steps = 0;
+    while (batcher_->n_preemptions() == 0 && n_steps++ < 200)
+        step();
+    ASSERT_EQ(batcher_->n_preemptions(), 1);
+    EXPECT_EQ(batcher_->n_running(), 1);
+    EXPECT_EQ(batcher_->schedule().items[0].seq, oldest);
+    EXPECT_EQ(batcher_->n_computed(oldest) + 1,
+              static_cast<std::int32_t>(batcher_->tokens(oldest).size()));
+}
+
+} // namespace
+} // namespace bloom::engine
