@@ -350,6 +350,30 @@ BLOOM_CO_TEST(HttpServerTime, slow_heads_get_408_and_idle_connections_close) {
     co_await served.stop();
 }
 
+BLOOM_CO_TEST(HttpServerTime, a_request_that_began_before_the_drain_is_the_last_of_its_connection) {
+    Served served;
+    auto stream = co_await net::connect(served.address());
+    CO_ASSERT_OK(stream);
+    CO_ASSERT_OK(co_await stream->send_all(as_bytes("GET /health HTTP/1.1\r\nHo")));
+    while (served.server.stats().n_connections == 0)
+        co_await rt::sleep_for(milliseconds(1));
+    co_await rt::sleep_for(milliseconds(5)); // the half head has arrived
+    served.drain.request_stop(rt::StopReason::shutdown);
+    CO_ASSERT_OK(co_await stream->send_all(as_bytes("st: a\r\n\r\n")));
+    std::string got;
+    for (;;) {
+        const auto chunk = co_await stream->recv();
+        if (!chunk || chunk->empty()) break;
+        got += as_text(chunk->bytes());
+    }
+    co_await stream->close();
+    const RawReply reply = split_responses(got, {Method::get}, true);
+    CO_ASSERT_EQ(reply.responses.size(), 1u);
+    EXPECT_EQ(reply.responses[0].status, 200);
+    EXPECT_TRUE(reply.responses[0].close);
+    co_await served.stop();
+}
+
 BLOOM_CO_TEST(HttpServerTime, a_body_that_never_comes_is_408) {
     Served served;
     const auto reply = co_await talk_raw(
