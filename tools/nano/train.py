@@ -172,14 +172,15 @@ def run(trainer, writer, log):
     held_out = sorted((encode(trainer.tokenizer, parts) for _, parts in zip(range(256), corpus.validation())),
                       key=lambda e: len(e[0]))
     start, losses = time.monotonic() - trainer.seconds, []
-    while trainer.step < options.steps:
+    end = min(options.steps, options.stop_at)
+    while trainer.step < end:
         for batch in batches(trainer.tokenizer, options.seed, trainer.pool, options.batch_tokens):
             losses.append(trainer.train(batch))
             trainer.seconds = time.monotonic() - start
             if trainer.step % 50 == 0:
                 print(f"{trainer.step:6} {trainer.tokens / 1e6:7.2f} Mtok {trainer.seconds:7.1f} s"
                       f"  loss {sum(losses[-50:]) / 50:.4f}", flush=True)
-            if trainer.step % options.checkpoint_every == 0 or trainer.step == options.steps:
+            if trainer.step % options.checkpoint_every == 0 or trainer.step == end:
                 with trainer.weights():
                     held = validate(trainer.model, held_out)
                 rate = learning_rate(trainer.step - 1, options)
@@ -189,7 +190,7 @@ def run(trainer, writer, log):
                 print(f"{trainer.step:6} held-out loss {held:.4f} perplexity {math.exp(held):.4f}", flush=True)
                 losses = []
                 trainer.save()
-            if trainer.step >= options.steps:
+            if trainer.step == end:
                 return
         trainer.pool += 1
 
@@ -198,9 +199,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("build/nano"))
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=4000)
-    parser.add_argument("--decay-from", type=int, default=1500)
-    parser.add_argument("--quantize-from", type=int, default=3700)
+    parser.add_argument("--steps", type=int, default=4200, help="length of the schedule")
+    parser.add_argument("--stop-at", type=int, default=1 << 30, help="leave the schedule at this step")
+    parser.add_argument("--decay-from", type=int, default=2500)
+    parser.add_argument("--quantize-from", type=int, default=4000)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--batch-tokens", type=int, default=3072)
     parser.add_argument("--threads", type=int, default=1)
