@@ -1,6 +1,7 @@
 // bloom_loadgen --port P [--pid PID] [--path /health] [--post BYTES] [--connections N] [--seconds
 // S]
-//               [--rate R]      one JSON line; closed loop without --rate
+//               [--rate R] [--key API_KEY] [--body JSON]
+// One JSON line; closed loop without --rate.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -12,7 +13,8 @@
 int main(int argc, char** argv) {
     bloom::bench::LoadOptions options;
     std::string path = "/health";
-    long post_bytes = -1;
+    std::string key;
+    std::string body;
     for (int i = 1; i + 1 < argc; i += 2) {
         const std::string_view name = argv[i];
         const char* value = argv[i + 1];
@@ -23,7 +25,11 @@ int main(int argc, char** argv) {
         } else if (name == "--path") {
             path = value;
         } else if (name == "--post") {
-            post_bytes = std::atol(value);
+            body.assign(static_cast<std::size_t>(std::atol(value)), 'x');
+        } else if (name == "--body") {
+            body = value;
+        } else if (name == "--key") {
+            key = fmt::format("Authorization: Bearer {}\r\n", value);
         } else if (name == "--connections") {
             options.n_connections = static_cast<unsigned>(std::atoi(value));
         } else if (name == "--seconds") {
@@ -38,14 +44,14 @@ int main(int argc, char** argv) {
     if (options.port == 0 || options.n_connections == 0) {
         std::fprintf(stderr,
                      "usage: bloom_loadgen --port P [--pid PID] [--path PATH] [--post BYTES] "
-                     "[--connections N] [--seconds S] [--rate R]\n");
+                     "[--connections N] [--seconds S] [--rate R] [--key KEY] [--body JSON]\n");
         return 2;
     }
-    if (post_bytes >= 0) {
+    if (!body.empty()) {
         options.request =
             fmt::format("POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-                        "Content-Length: {}\r\n\r\n{}",
-                        path, post_bytes, std::string(static_cast<std::size_t>(post_bytes), 'x'));
+                        "{}Content-Length: {}\r\n\r\n{}",
+                        path, key, body.size(), body);
     } else {
         options.request =
             fmt::format("GET {} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: loadgen\r\n"

@@ -93,10 +93,16 @@ rt::Task<Result<>> handle_chat(Services& services, http::Exchange& ex) {
         co_return co_await refuse(
             ex, to_api_error(Error{Code::unavailable, "This node is shutting down."}));
     }
-    BLOOM_CO_TRY(const ByteSpan body, co_await ex.read_body(services.limits.body_bytes));
-    auto request = read_request(body);
+    const Result<ByteSpan> body = co_await ex.read_body(services.limits.body_bytes);
+    if (!body && body.error().code() == Code::timeout) {
+        // The client was slow, not the node.
+        co_return co_await refuse(
+            ex, http_error(http::Status::request_timeout, body.error().message()));
+    }
+    if (!body) co_return std::unexpected(body.error());
+    auto request = read_request(*body);
     if (!request) co_return co_await refuse(ex, std::move(request.error()));
-    complete_request(*request, services, *who, body, ex);
+    complete_request(*request, services, *who, *body, ex);
 
     const Running running(services);
     Result<scheduler::Admission> admission = co_await services.admission.admit(*who, *request);
