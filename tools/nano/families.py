@@ -293,5 +293,12 @@ WEIGHTED = [
 WEIGHTS = [weight for weight, _ in WEIGHTED]
 
 
+def emphasise_numbers(factor):
+    """Sums are learnt last: a late stage of training may draw them more often."""
+    for i, (weight, family) in enumerate(WEIGHTED):
+        if family in (arithmetic, word_problem, counting):
+            WEIGHTS[i] = weight * factor
+
+
 def pick(rng):
     return rng.choices(WEIGHTED, WEIGHTS)[0][1](rng)

@@ -43,7 +43,7 @@ CONVERSATIONS = [
                  {"role": "user", "content": "What is the capital of France?"},
                  {"role": "assistant", "content": "The capital of France is Paris."},
                  {"role": "user", "content": "And of Spain?"}], None, False),
-    ("thinking", [{"role": "user", "content": "What is 7 + 5?"}], None, True),
+    ("thinking", [{"role": "user", "content": "What is the capital of Italy?"}], None, True),
     ("tool_call", IN_OSLO, [WEATHER], False),
     ("tool_result", CALLED, [WEATHER], False),
 ]

@@ -11,6 +11,7 @@ import corpus
 import export_gguf
 import gguf_reader
 import q8
+import templates
 import tokenizer as tok
 from model import Config, Nano, Past
 
@@ -114,7 +115,7 @@ def check_corpus():
     again = [parts for _, parts in zip(range(200), corpus.stream(11))]
     assert first == again
     text = "".join(p for parts in first for p, _ in parts)
-    assert not any(macro in text for macro in corpus.MACROS)
+    assert not any(macro in text for macro in templates.MACROS)
     for entry in corpus.load_heldout():
         assert corpus.normalise(entry["question"]) in corpus.FORBIDDEN
 

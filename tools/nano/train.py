@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 
 import corpus
+import families
 import q8
 from model import Config, Nano
 from tokenizer import CONTROL, USER_DEFINED, Tokenizer, train as train_tokenizer
@@ -206,10 +207,12 @@ def main():
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--batch-tokens", type=int, default=3072)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--numbers", type=float, default=1.0, help="draw sums and counting this much more often")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     parser.add_argument("--checkpoint-every", type=int, default=250)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    families.emphasise_numbers(options.numbers)
     options.out.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(options)
     if options.resume:
