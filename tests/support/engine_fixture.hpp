@@ -80,10 +80,15 @@ public:
 class TinyEngine {
 public:
     explicit TinyEngine(const TinyShape& shape, engine::EngineOptions options = {}, int workers = 1)
-        : model(shape), image_(model.gguf()), team_(workers) {
+        : model(shape), image_(model.gguf()) {
+        if (workers == 1) {
+            team_ = std::make_unique<compute::SerialTeam>(1);
+        } else {
+            team_ = std::make_unique<compute::SpinTeam>(workers);
+        }
         auto file = engine::ModelFile::from_memory(image_, "tiny");
         if (!file) throw std::runtime_error(std::string(file.error().message()));
-        options.team = &team_;
+        options.team = team_.get();
         if (options.kv_budget_bytes == engine::kDefaultKvBudgetBytes) {
             options.kv_budget_bytes = std::int64_t{32} << 20;
         }
@@ -121,7 +126,7 @@ public:
 
 private:
     std::vector<std::uint8_t> image_;
-    compute::SerialTeam team_;
+    std::unique_ptr<compute::Team> team_; // outlives the engine
     std::unique_ptr<engine::Engine> engine_;
 };
 

@@ -29,12 +29,12 @@ struct RunOptions {
 class Runner {
 public:
     Runner(const TinyModel& model, const RunOptions& options)
-        : image_(model.gguf()), team_(options.workers) {
+        : image_(model.gguf()), team_(make_team(options.workers)) {
         auto file = ModelFile::from_memory(image_, "tiny");
         EXPECT_TRUE(file) << file.error().message();
         file_.emplace(std::move(*file));
         backend_ =
-            compute::make_cpu_backend({options.table, &team_, options.precise, options.fuse});
+            compute::make_cpu_backend({options.table, team_.get(), options.precise, options.fuse});
         const ArchOptions arch{0, options.precise ? kernels::KvType::f32 : kernels::KvType::f16};
         auto graph = load_graph(*file_, *backend_, arch);
         EXPECT_TRUE(graph) << graph.error().message();
@@ -66,6 +66,11 @@ public:
     }
 
 private:
+    static std::unique_ptr<compute::Team> make_team(int workers) {
+        if (workers == 1) return std::make_unique<compute::SerialTeam>(1);
+        return std::make_unique<compute::SpinTeam>(workers);
+    }
+
     void step(const std::vector<std::int32_t>& tokens, std::size_t begin, std::size_t end,
               const SequenceState& state, std::vector<std::vector<float>>& out) {
         const auto n = static_cast<std::int32_t>(end - begin);
@@ -88,7 +93,7 @@ private:
     }
 
     std::vector<std::uint8_t> image_;
-    compute::SerialTeam team_;
+    std::unique_ptr<compute::Team> team_;
     std::optional<ModelFile> file_;
     std::unique_ptr<compute::Backend> backend_;
     std::unique_ptr<const Graph> graph_;
