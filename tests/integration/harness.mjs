@@ -103,7 +103,7 @@ export async function startNode(t, { args = [], env = {}, dataDir, ownerKey = OW
 }
 
 /** Sends raw bytes on a fresh connection and collects what comes until the peer closes. */
-export function rawExchange(port, bytes, { halfClose = false, idleMs = 1000 } = {}) {
+export function rawExchange(port, bytes, { halfClose = false, idleMs = 3000 } = {}) {
   return new Promise((resolve) => {
     const socket = net.connect(port, '127.0.0.1');
     const chunks = [];

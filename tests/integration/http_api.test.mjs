@@ -55,7 +55,7 @@ describe('http', () => {
 
   test('an unauthenticated body is never read', async () => {
     const head = 'POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n';
-    const { text } = await rawExchange(node.port, head, { idleMs: 500 });
+    const { text } = await rawExchange(node.port, head, { idleMs: 4000 });
     assert.match(text, /^HTTP\/1\.1 401 /);
   });
 
@@ -139,7 +139,7 @@ describe('http', () => {
   test('oversized bodies are refused before they are read', async () => {
     const head = 'POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n'
       + `Authorization: Bearer ${OWNER_KEY}\r\nContent-Type: application/json\r\nContent-Length: 20000000\r\n\r\n`;
-    const { text } = await rawExchange(node.port, head, { idleMs: 500 });
+    const { text } = await rawExchange(node.port, head, { idleMs: 4000 });
     assert.match(text, /^HTTP\/1\.1 413 /);
     assert.match(text, /payload_too_large/);
   });
@@ -172,7 +172,7 @@ describe('http', () => {
     const cases = parsed.cases ?? parsed;
     const wrong = [];
     const check = async (c) => {
-      const { text, closed } = await rawExchange(node.port, Buffer.from(c.request, 'latin1'), { idleMs: 400 });
+      const { text, closed } = await rawExchange(node.port, Buffer.from(c.request, 'latin1'), { idleMs: 1500 });
       const statuses = [...text.matchAll(/HTTP\/1\.[01] (\d{3}) /g)].map((m) => Number(m[1])).filter((s) => s >= 200);
       const parseErrors = [400, 411, 413, 414, 417, 431, 501, 505];
       let ok;
