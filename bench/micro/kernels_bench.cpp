@@ -6,9 +6,10 @@
 //                       [n=1,4,8,16,128,512] [threads=1,2] [secs=1.0] [json=1]
 //
 // The weights of all layers together are larger than the caches and lie on huge pages where the
-// system gives them. A repetition goes through all layers once; activations are quantised again in
-// every layer, as a network must. Repetitions in which the process did not get its processors are
-// dropped and counted.
+// system gives them. A repetition is one layer, the next one each time, its activations quantised
+// inside, as a network must. Repetitions in which the process did not get its processors are
+// dropped and counted: on a busy machine take a small m and many layers, so that repetitions are
+// short.
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -198,10 +199,9 @@ public:
     Row run(int threads, std::int64_t n, double secs) {
         prepare(n);
         Team team(threads);
-        const std::size_t bytes = table_.packed_bytes(shape_.format, shape_.m, shape_.k) *
-                                  static_cast<std::size_t>(shape_.layers);
+        const std::size_t bytes = table_.packed_bytes(shape_.format, shape_.m, shape_.k);
         const double ops = 2.0 * static_cast<double>(shape_.m) * static_cast<double>(shape_.k) *
-                           static_cast<double>(n) * shape_.layers;
+                           static_cast<double>(n);
         std::vector<double> rate;
         std::vector<double> read;
         std::vector<double> dot;
@@ -216,7 +216,7 @@ public:
             const double dot_roof = std::max(probe_dot(team, threads), probe_dot(team, threads));
             const double cpu = cpu_s();
             const double begin = now_s();
-            team.run([&](int thread) { forward(team, thread, threads, n); });
+            team.run([&](int thread) { forward(team, thread, threads, n, rep % shape_.layers); });
             const double time = now_s() - begin;
             if (rep == 0) continue;
             if (cpu_s() - cpu < kCpuShareMin * threads * time) {
@@ -256,29 +256,25 @@ private:
         acts_ = {q_.data(), scale_.data(), init_.data(), sum_.data(), shape_.k, groups};
     }
 
-    void forward(Team& team, int thread, int threads, std::int64_t n) {
+    void forward(Team& team, int thread, int threads, std::int64_t n, int layer) {
         const std::int64_t groups = acts_.group_stride;
         const std::int64_t panels = shape_.m / table_.panel_rows;
         const std::size_t layer_bytes = table_.packed_bytes(shape_.format, shape_.m, shape_.k);
-        for (int layer = 0; layer < shape_.layers; ++layer) {
-            const std::int64_t t0 = n * thread / threads;
-            const std::int64_t t1 = n * (thread + 1) / threads;
-            const QuantisedActivations mine{acts_.q + t0 * shape_.k,
-                                            acts_.scale + t0 * groups,
-                                            acts_.init + t0 * groups,
-                                            acts_.sum + t0 * groups,
-                                            shape_.k,
-                                            groups};
-            table_.quantise(shape_.format, x_.data() + t0 * shape_.k, shape_.k, t1 - t0, shape_.k,
-                            mine);
-            team.barrier();
-            const PackedMatrix w{shape_.format, shape_.m, shape_.k,
-                                 weights_ + static_cast<std::size_t>(layer) * layer_bytes};
-            table_.matmul_q8(w, acts_, n, panels * thread / threads * table_.panel_rows,
-                             panels * (thread + 1) / threads * table_.panel_rows, y_.data(),
-                             shape_.m);
-            team.barrier();
-        }
+        const std::int64_t t0 = n * thread / threads;
+        const std::int64_t t1 = n * (thread + 1) / threads;
+        const QuantisedActivations mine{acts_.q + t0 * shape_.k,
+                                        acts_.scale + t0 * groups,
+                                        acts_.init + t0 * groups,
+                                        acts_.sum + t0 * groups,
+                                        shape_.k,
+                                        groups};
+        table_.quantise(shape_.format, x_.data() + t0 * shape_.k, shape_.k, t1 - t0, shape_.k,
+                        mine);
+        team.barrier();
+        const PackedMatrix w{shape_.format, shape_.m, shape_.k,
+                             weights_ + static_cast<std::size_t>(layer) * layer_bytes};
+        table_.matmul_q8(w, acts_, n, panels * thread / threads * table_.panel_rows,
+                         panels * (thread + 1) / threads * table_.panel_rows, y_.data(), shape_.m);
     }
 
     double probe_read(Team& team, int threads) {
