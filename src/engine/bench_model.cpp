@@ -9,7 +9,7 @@
 namespace bloom::engine {
 namespace {
 
-/// Prompt tokens per step, as the engine's own default.
+/// Prompt tokens per step: what llama-bench runs at once by default, so that figures compare.
 constexpr std::int32_t kChunk = 512;
 
 double median(std::vector<double> v) {

@@ -16,11 +16,11 @@ namespace bloom::engine {
 struct BatcherOptions {
     std::int32_t max_seqs = 16;      ///< sequences that hold pages at one time
     std::int32_t max_waiting = 1024; ///< sequences waiting for a slot
-    /// Prompt tokens per step while nobody is generating: enough for full use of the matrix
-    /// kernels.
-    std::int32_t prefill_tokens = 512;
+    /// Prompt tokens per step while nobody is generating. The matrix kernels are at full use from
+    /// about 128 on; more only makes steps longer, and a cancel waits for one.
+    std::int32_t prefill_tokens = 256;
     /// Prompt tokens per step beside running streams: their inter-token time is what it costs.
-    std::int32_t busy_prefill_tokens = 128;
+    std::int32_t busy_prefill_tokens = 64;
 };
 
 /// A sequence in the batcher; numbers are reused, so the owner forgets it after remove().

@@ -46,8 +46,8 @@ struct EngineOptions {
     std::int32_t max_seqs = 16; ///< sequences computed side by side; at least kMaxChoices are
     std::int32_t max_waiting = 1024;
     std::int64_t kv_budget_bytes = kDefaultKvBudgetBytes;
-    std::int32_t prefill_tokens = 512;
-    std::int32_t busy_prefill_tokens = 128;
+    std::int32_t prefill_tokens = 256; ///< per step: bounds how long a cancel waits
+    std::int32_t busy_prefill_tokens = 64;
     bool cache_prefixes = true;
     /// What sequences without a seed of their own are drawn from, together with their request id.
     std::uint64_t seed_base = 0;
