@@ -1,5 +1,8 @@
 #include "api/delivery.hpp"
 
+#include <algorithm>
+#include <exception>
+
 #include <fmt/format.h>
 
 #include <bloom/base/log.hpp>
@@ -41,13 +44,14 @@ struct Delivery::Attempt {
     std::unique_ptr<dialect::Encoder> encoder;
     std::unique_ptr<registry::EventStream> stream;
     std::string out;  // one buffer, rewritten for each batch
-    std::string tail; // from the first finished event on: sent after the settlement
+    std::string tail; // from the last choice's finished event on: sent after the settlement
     gen::Usage used;
     std::uint64_t last_event_ns = 0;
-    std::uint64_t accepted_ns = 0; // 0: not yet
+    std::uint64_t last_sent_ns = 0; // once committed
+    std::uint64_t accepted_ns = 0;  // 0: not yet
+    std::int32_t n_finished = 0;    // choices
     bool committed = false;
     bool had_content = false;
-    bool finished = false;
 };
 
 rt::Task<Outcome> Delivery::run() {
@@ -77,9 +81,16 @@ rt::Task<Outcome> Delivery::attempt(registry::ProviderLink& link, int number) {
     at.encoder = dialect::make_encoder(at.spec);
     at.last_event_ns = rt::Shard::current().now_ns();
     at.stream = link.submit(std::move(request));
-    Outcome outcome = co_await pump(at);
+    Outcome outcome;
+    std::exception_ptr thrown;
+    try {
+        outcome = co_await pump(at);
+    } catch (...) {
+        thrown = std::current_exception(); // the stream still has to be ended, which takes waiting
+    }
     // Also where the stream has ended: cancel() then only returns the counts.
     const gen::Usage final = co_await at.stream->cancel();
+    if (thrown) std::rethrow_exception(thrown);
     if (outcome.kind == Outcome::Kind::client_gone) outcome.used = final;
     outcome.had_content = at.had_content;
     co_return outcome;
@@ -88,13 +99,7 @@ rt::Task<Outcome> Delivery::attempt(registry::ProviderLink& link, int number) {
 rt::Task<Outcome> Delivery::pump(Attempt& at) {
     for (;;) {
         rt::StopSource wait(ex_.stop());
-        std::chrono::milliseconds patience = services_.limits.silence;
-        if (at.committed) {
-            patience = services_.limits.keep_alive;
-        } else if (at.accepted_ns != 0 && at.spec.stream) {
-            patience = services_.limits.commit_after;
-        }
-        wait.stop_after(patience);
+        wait.stop_at(wait_until_ns(at));
         auto next = co_await at.stream->next(wait.token());
         std::optional<Outcome> end;
         if (!next) {
@@ -111,6 +116,15 @@ rt::Task<Outcome> Delivery::pump(Attempt& at) {
         }
         if (end) co_return std::move(*end);
     }
+}
+
+std::uint64_t Delivery::wait_until_ns(const Attempt& at) const {
+    const std::uint64_t silent = at.last_event_ns + ns(services_.limits.silence);
+    if (!at.spec.stream) return silent;
+    // Counted from what the client last saw, not from events: hidden thinking sends nothing.
+    if (at.committed) return std::min(silent, at.last_sent_ns + ns(services_.limits.keep_alive));
+    if (at.accepted_ns == 0) return silent;
+    return std::min(silent, at.accepted_ns + ns(services_.limits.commit_after));
 }
 
 rt::Task<std::optional<Outcome>> Delivery::on_wait_over(Attempt& at, const Error& error) {
@@ -150,10 +164,10 @@ rt::Task<std::optional<Outcome>> Delivery::on_batch(Attempt& at, gen::EventBatch
         if (event.kind == gen::EventKind::started || event.kind == gen::EventKind::usage)
             at.used = event.usage;
         at.had_content |= is_content(event.kind);
-        at.finished |= event.kind == gen::EventKind::finished;
+        at.n_finished += event.kind == gen::EventKind::finished ? 1 : 0;
         ended |= event.kind == gen::EventKind::usage;
         text_bytes += event.text.size();
-        at.encoder->append(event, at.finished ? at.tail : at.out);
+        at.encoder->append(event, at.n_finished >= request_.n_choices ? at.tail : at.out);
     }
     if (at.spec.stream && !at.out.empty()) {
         const Result<> sent = co_await send(at, at.out);
@@ -184,7 +198,9 @@ rt::Task<Result<>> Delivery::commit(Attempt& at) {
 rt::Task<Result<>> Delivery::send(Attempt& at, std::string_view bytes) {
     if (!at.spec.stream) co_return Result<>{}; // a whole answer keeps its silence
     BLOOM_CO_OK(co_await commit(at));
-    co_return co_await sse_.send(bytes);
+    BLOOM_CO_OK(co_await sse_.send(bytes));
+    at.last_sent_ns = rt::Shard::current().now_ns();
+    co_return Result<>{};
 }
 
 Outcome Delivery::client_gone(const Attempt& at, gen::Usage used) const {

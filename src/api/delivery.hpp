@@ -38,7 +38,8 @@ public:
     Delivery(Services& services, http::Exchange& ex, gen::Generation request)
         : services_(services), ex_(ex), sse_(ex), request_(std::move(request)) {}
 
-    /// Runs up to limits.n_attempts attempts. Never leaves a stream behind.
+    /// Runs up to limits.n_attempts attempts. Never leaves a stream behind, not even when something
+    /// throws.
     rt::Task<Outcome> run();
 
 private:
@@ -46,6 +47,8 @@ private:
 
     rt::Task<Outcome> attempt(registry::ProviderLink& link, int number);
     rt::Task<Outcome> pump(Attempt& at);
+    /// When waiting for the next event is over; on_wait_over says what follows then.
+    std::uint64_t wait_until_ns(const Attempt& at) const;
     rt::Task<std::optional<Outcome>> on_wait_over(Attempt& at, const Error& error);
     rt::Task<std::optional<Outcome>> on_batch(Attempt& at, gen::EventBatch batch);
     /// Puts the head of the stream in front of its first bytes; whole answers have none.

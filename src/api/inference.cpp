@@ -1,3 +1,5 @@
+#include <exception>
+
 #include <bloom/base/log.hpp>
 #include <bloom/crypto/digest.hpp>
 #include <bloom/dialect/openai_chat.hpp>
@@ -32,6 +34,7 @@ std::expected<gen::Generation, ApiError> read_request(ByteSpan body) {
     thread_local json::Parser parser;
     const Result<json::Value> document = parser.parse_padded(as_text(body));
     if (!document) {
+        parser.trim(kKeptParserBytes);
         dialect::RequestError bad{
             std::string("We could not parse the JSON body of your request: ") +
                 std::string(document.error().message()),
@@ -55,6 +58,20 @@ void complete_request(gen::Generation& request, const Services& services,
     request.render.fingerprint =
         dialect::system_fingerprint(services.version + "/" + request.model);
     request.render.request_hash = crypto::sha256_hex(as_text(body));
+}
+
+/// Runs the request. What throws in there (no memory, a library) is a failure like others: the hold
+/// of the caller has to be ended whatever happens.
+rt::Task<Outcome> answer(Delivery& delivery, http::Exchange& ex) {
+    try {
+        co_return co_await delivery.run();
+    } catch (const std::exception& failure) {
+        log::error("request {}: {}", ex.request_id(), failure.what());
+    }
+    Outcome failed;
+    failed.kind = ex.begun() ? Outcome::Kind::broken : Outcome::Kind::refused;
+    failed.error = to_api_error(Error{Code::internal});
+    co_return failed;
 }
 
 /// Books or refunds, then says the last words (decision 9: terminal bytes follow the settlement).
@@ -109,7 +126,7 @@ rt::Task<Result<>> handle_chat(Services& services, http::Exchange& ex) {
     if (!admission) co_return co_await refuse(ex, to_api_error(admission.error()));
     const bool stream = request->render.stream;
     Delivery delivery(services, ex, std::move(*request));
-    Outcome outcome = co_await delivery.run();
+    Outcome outcome = co_await answer(delivery, ex);
     co_return co_await conclude(ex, std::move(*admission), std::move(outcome), stream);
 }
 

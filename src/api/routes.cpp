@@ -44,8 +44,10 @@ void set_request_id(http::Exchange& ex) {
 }
 
 void render_refusal(http::Exchange& ex, http::Refusal& refusal, std::string& body) {
-    const ApiError error = refusal.error != nullptr ? to_api_error(*refusal.error)
-                                                    : http_error(refusal.status, refusal.message);
+    // A handler hands back a timeout only for a body that did not come: http's own status fits.
+    const bool as_it_is = refusal.error == nullptr || refusal.error->code() == Code::timeout;
+    const ApiError error =
+        as_it_is ? http_error(refusal.status, refusal.message) : to_api_error(*refusal.error);
     const bool peer_left = refusal.error != nullptr && (refusal.error->code() == Code::closed ||
                                                         refusal.error->code() == Code::cancelled);
     if (error.status == http::Status::internal_server_error && refusal.error != nullptr &&

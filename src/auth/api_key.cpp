@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <optional>
 
+#include <fmt/format.h>
+
 #include <bloom/auth/api_key.hpp>
 #include <bloom/base/text.hpp>
 #include <bloom/crypto/digest.hpp>
@@ -123,8 +125,19 @@ Result<OwnerKey> ensure_owner(store::KeyStore& keys, std::string_view given_key,
     if (given_key.empty()) return OwnerKey{};
     const Result<> stored =
         keys.insert_key(key_row(given_key, owner->id, "owner, from the environment", now));
-    if (!stored && stored.error().code() != Code::already_exists)
-        return std::unexpected(stored.error());
+    if (stored) return OwnerKey{};
+    if (stored.error().code() != Code::already_exists) return std::unexpected(stored.error());
+    BLOOM_TRY(const std::vector<store::ApiKeyRow> rows, keys.keys());
+    const std::string hash = hash_api_key(given_key);
+    const auto known = std::find_if(rows.begin(), rows.end(), [&](const store::ApiKeyRow& row) {
+        return row.key_hash == hash;
+    });
+    if (known != rows.end() && known->revoked_at) {
+        return Error{Code::invalid_argument,
+                     fmt::format("DARKBLOOM_OWNER_KEY: this key ({}) was revoked; set another one, "
+                                 "or unset it to go on with the other keys",
+                                 known->id)};
+    }
     return OwnerKey{};
 }
 

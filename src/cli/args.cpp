@@ -31,7 +31,9 @@ public:
         Settings::Given out;
         for (const auto& [option, slot] : slots_) {
             if (option->count() > 0)
-                out[slot->flag] = slot->is_flag ? std::vector<std::string>{"true"} : slot->values;
+                out[slot->flag] = slot->is_flag
+                                      ? std::vector<std::string>{slot->set ? "true" : "false"}
+                                      : slot->values;
         }
         return out;
     }

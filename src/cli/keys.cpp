@@ -22,10 +22,13 @@ std::int64_t now_s() {
 
 Result<store::Database> open_database(const std::string& folder) {
     std::error_code failure;
-    std::filesystem::create_directories(folder, failure);
-    if (failure)
-        return Error{Code::io_error,
-                     fmt::format("data directory {}: {}", folder, failure.message())};
+    const bool fresh = std::filesystem::create_directories(folder, failure);
+    if (failure) {
+        return Error{Code::io_error, fmt::format("data directory {}: {}; choose another with "
+                                                 "--data-dir",
+                                                 folder, failure.message())};
+    }
+    if (fresh) std::filesystem::permissions(folder, std::filesystem::perms::owner_all, failure);
     BLOOM_TRY(store::Database db, store::Database::open(folder + "/darkbloom.db"));
     BLOOM_OK(store::migrate(db));
     return db;

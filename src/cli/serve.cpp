@@ -1,4 +1,5 @@
 #include <cstdlib>
+#include <set>
 
 #include <fmt/format.h>
 
@@ -7,6 +8,7 @@
 #include <bloom/cli/verbs.hpp>
 #include <bloom/node/node.hpp>
 #include <bloom/provider/model_source.hpp>
+#include <bloom/provider/null_link.hpp>
 #include <bloom/rt/signals.hpp>
 
 #include "cli/common.hpp"
@@ -52,6 +54,27 @@ Result<> check_choices(const Settings& settings) {
     return {};
 }
 
+/// What can be told about the models before the node listens: that they are there, under names of
+/// their own.
+Result<> check_models(const std::vector<node::ModelSpec>& models) {
+    std::set<std::string> ids;
+    for (const node::ModelSpec& model : models) {
+        const Result<> found = provider::check_model_source(model.source);
+        if (!found) return Error{Code::invalid_argument, std::string(found.error().message())};
+        const std::string id = model.alias.empty() && model.source != provider::kNullModel
+                                   ? provider::default_model_id(model.source)
+                                   : (model.alias.empty() ? model.source : model.alias);
+        if (!ids.insert(id).second) {
+            return Error{
+                Code::invalid_argument,
+                fmt::format("engine.model: two models would be called {}; give one of them "
+                            "another name: {}=NAME",
+                            bloom::quoted(id), model.source)};
+        }
+    }
+    return {};
+}
+
 Result<node::NodeOptions> node_options(const Settings& settings) {
     BLOOM_OK(check_choices(settings));
     node::NodeOptions options;
@@ -64,6 +87,7 @@ Result<node::NodeOptions> node_options(const Settings& settings) {
         provider::ModelSource model = provider::ModelSource::parse(text);
         options.models.push_back({std::move(model.source), std::move(model.alias)});
     }
+    BLOOM_OK(check_models(options.models));
     options.cors_origins = settings.list("serve.cors_origins");
     options.tls_certificate = settings.text("serve.tls_certificate");
     options.tls_key = settings.text("serve.tls_key");

@@ -48,7 +48,35 @@ Result<> check(const Setting& setting, const std::vector<std::string>& items,
     return {};
 }
 
-Result<std::vector<std::string>> toml_items(const toml::node& node, const std::string& key) {
+/// A value of the file and where it stands.
+struct FileValue {
+    std::vector<std::string> items;
+    std::string where; ///< file:line
+};
+
+using FileValues = std::map<std::string, FileValue>;
+
+/// Lists in the environment: one variable, commas between the items.
+std::vector<std::string> split_list(std::string_view text) {
+    std::vector<std::string> items;
+    for (;;) {
+        const std::size_t comma = text.find(',');
+        if (const std::string_view item = text.substr(0, comma); !item.empty())
+            items.emplace_back(item);
+        if (comma == std::string_view::npos) return items;
+        text.remove_prefix(comma + 1);
+    }
+}
+
+Result<std::vector<std::string>> toml_items(const toml::node& node, const std::string& key,
+                                            const std::string& where) {
+    const auto unsupported = [&] {
+        return Error{
+            Code::invalid_argument,
+            fmt::format("{}: {}: expected a text, a whole number, true or false, or a list "
+                        "of them",
+                        where, key)};
+    };
     std::vector<std::string> items;
     const auto scalar = [&](const toml::node& n) -> bool {
         if (n.is_string())
@@ -63,13 +91,11 @@ Result<std::vector<std::string>> toml_items(const toml::node& node, const std::s
     };
     if (const toml::array* array = node.as_array()) {
         for (const toml::node& element : *array) {
-            if (!scalar(element))
-                return Error{Code::invalid_argument, fmt::format("{}: unsupported value", key)};
+            if (!scalar(element)) return unsupported();
         }
         return items;
     }
-    if (!scalar(node))
-        return Error{Code::invalid_argument, fmt::format("{}: unsupported value", key)};
+    if (!scalar(node)) return unsupported();
     return items;
 }
 
@@ -82,7 +108,7 @@ const Setting* find_setting(std::string_view key) {
 
 /// Flattens tables into dotted keys and hands each leaf to `use`.
 Result<> walk(const toml::table& table, const std::string& prefix, const std::string& file,
-              std::map<std::string, std::vector<std::string>>& out) {
+              FileValues& out) {
     for (const auto& [name, node] : table) {
         const std::string key =
             prefix.empty() ? std::string(name.str()) : prefix + "." + std::string(name.str());
@@ -90,28 +116,31 @@ Result<> walk(const toml::table& table, const std::string& prefix, const std::st
             BLOOM_OK(walk(*inner, key, file, out));
             continue;
         }
+        const std::string where = fmt::format("{}:{}", file, node.source().begin.line);
         if (find_setting(key) == nullptr) {
             return Error{
                 Code::invalid_argument,
-                fmt::format(
-                    "{}:{}: unknown key {}; see 'darkbloom serve --print-config' for all keys",
-                    file, node.source().begin.line, bloom::quoted(key))};
+                fmt::format("{}: unknown key {}; see 'darkbloom serve --print-config' for all keys",
+                            where, bloom::quoted(key))};
         }
-        BLOOM_TRY(out[key], toml_items(node, key));
+        BLOOM_TRY(std::vector<std::string> items, toml_items(node, key, where));
+        out[key] = {std::move(items), where};
     }
     return {};
 }
 
-Result<std::map<std::string, std::vector<std::string>>> read_file(const std::string& file) {
-    std::map<std::string, std::vector<std::string>> out;
+Result<FileValues> read_file(const std::string& file) {
+    FileValues out;
     if (file.empty()) return out;
     try {
         const toml::table table = toml::parse_file(file);
         BLOOM_OK(walk(table, "", file, out));
     } catch (const toml::parse_error& failure) {
-        return Error{
-            Code::invalid_argument,
-            fmt::format("{}:{}: {}", file, failure.source().begin.line, failure.description())};
+        return Error{Code::invalid_argument,
+                     failure.source().begin.line == 0 // not a place in the file, but the file
+                         ? fmt::format("{}: {}", file, failure.description())
+                         : fmt::format("{}:{}: {}", file, failure.source().begin.line,
+                                       failure.description())};
     }
     return out;
 }
@@ -184,11 +213,12 @@ Result<Settings> Settings::load(const std::string& file, const Given& flags) {
         if (setting.kind != Kind::list) value.items = {setting.built_in};
         std::string where = "built in";
         if (const auto it = from_file.find(setting.key); it != from_file.end()) {
-            value = {it->second, Origin::file};
-            where = file;
+            value = {it->second.items, Origin::file};
+            where = it->second.where;
         }
         if (const auto text = environment(setting.environment)) {
-            value = {{*text}, Origin::environment};
+            value.items = setting.kind == Kind::list ? split_list(*text) : std::vector{*text};
+            value.origin = Origin::environment;
             where = setting.environment;
         }
         if (const auto it = flags.find(setting.flag); it != flags.end()) {

@@ -2,6 +2,8 @@
 #include <charconv>
 #include <limits>
 #include <optional>
+#include <string_view>
+#include <unordered_set>
 
 #include <fmt/format.h>
 
@@ -16,6 +18,7 @@ constexpr std::size_t kMaxMessages = 65'536;
 constexpr std::size_t kMaxStops = 16;
 constexpr std::size_t kMaxStopBytes = 512;
 constexpr std::size_t kMaxLogitBias = 1024;
+constexpr std::size_t kMaxSerials = 64;
 constexpr std::int32_t kDefaultMaxTokens = 8192; // consumer API section 4.3
 constexpr std::int64_t kMaxTokenLimit = std::numeric_limits<std::int32_t>::max();
 
@@ -157,15 +160,12 @@ Parsed<gen::Message> parse_message(const json::Value& value, const std::string& 
 
 /// A tool message must answer a call that an earlier assistant message made.
 Parsed<void> check_tool_results(const std::vector<gen::Message>& messages) {
+    std::unordered_set<std::string_view> called; // long histories: one pass
     for (std::size_t i = 0; i < messages.size(); ++i) {
+        for (const gen::ToolCall& call : messages[i].tool_calls)
+            called.insert(call.id);
         if (messages[i].role != gen::Role::tool || messages[i].tool_call_id.empty()) continue;
-        bool answered = false;
-        for (std::size_t k = 0; k < i && !answered; ++k) {
-            answered = std::any_of(
-                messages[k].tool_calls.begin(), messages[k].tool_calls.end(),
-                [&](const gen::ToolCall& c) { return c.id == messages[i].tool_call_id; });
-        }
-        if (!answered) {
+        if (!called.contains(messages[i].tool_call_id)) {
             return refuse(
                 path("messages", i, "tool_call_id"),
                 "Messages with role 'tool' must answer a preceding message with 'tool_calls'.");
@@ -256,6 +256,10 @@ Parsed<std::vector<std::string>> parse_serials(const json::Value& value, std::st
         const std::size_t first = serial.find_first_not_of(" \t");
         if (first == std::string::npos) {
             return refuse(param, fmt::format("Invalid '{}': a serial must not be empty.", param));
+        }
+        if (serials.size() == kMaxSerials) {
+            return refuse(param,
+                          fmt::format("Invalid '{}': at most {} machines.", param, kMaxSerials));
         }
         serials.push_back(serial.substr(first, serial.find_last_not_of(" \t") - first + 1));
         return {};
@@ -428,6 +432,14 @@ Parsed<bool> read_delivery(const json::Member& m, gen::Generation& g) {
     return true;
 }
 
+/// A bound on tokens: what no model reaches is cut in silence (consumer API section 4.3).
+Parsed<std::int64_t> read_token_limit(const json::Member& m) {
+    if (m.value.kind() == json::Kind::unsigned_integer) return kMaxTokenLimit;
+    BLOOM_PARSE(const std::int64_t n,
+                read_int(m.value, m.key, 0, std::numeric_limits<std::int64_t>::max()));
+    return std::min(n, kMaxTokenLimit);
+}
+
 } // namespace
 
 Parsed<gen::Generation> parse_openai_chat(const json::Value& body) {
@@ -451,11 +463,11 @@ Parsed<gen::Generation> parse_openai_chat(const json::Value& body) {
             continue;
         }
         if (m.key == "max_tokens") {
-            BLOOM_PARSE(max_tokens, read_int(m.value, m.key, 0, kMaxTokenLimit));
+            BLOOM_PARSE(max_tokens, read_token_limit(m));
             continue;
         }
         if (m.key == "max_completion_tokens") {
-            BLOOM_PARSE(max_completion_tokens, read_int(m.value, m.key, 0, kMaxTokenLimit));
+            BLOOM_PARSE(max_completion_tokens, read_token_limit(m));
             continue;
         }
         BLOOM_PARSE(const bool sampling, read_sampling(m, g.sampling));

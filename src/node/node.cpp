@@ -1,6 +1,7 @@
 #include <atomic>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <optional>
@@ -13,9 +14,11 @@
 #include <bloom/base/log.hpp>
 #include <bloom/base/snapshot.hpp>
 #include <bloom/http/server.hpp>
+#include <bloom/net/port.hpp>
 #include <bloom/net/tls.hpp>
 #include <bloom/node/node.hpp>
 #include <bloom/provider/local.hpp>
+#include <bloom/provider/model_source.hpp>
 #include <bloom/provider/null_link.hpp>
 #include <bloom/registry/registry.hpp>
 #include <bloom/rt/channel.hpp>
@@ -31,8 +34,9 @@
 namespace bloom::node {
 namespace {
 
-constexpr std::string_view kNullModel = "bench:null";
-constexpr std::string_view kBuiltInModel = "darkbloom/nano";
+/// What an orderly end may take after a second signal; a model that is being loaded cannot be told
+/// to stop.
+constexpr std::chrono::seconds kForcedEnd{3};
 
 constexpr std::size_t kMaxShards = 256;
 
@@ -69,13 +73,14 @@ private:
     rt::Task<void> load_models();
     rt::Task<void> watch_signals(rt::StopToken stop);
     rt::Task<void> abort_later(rt::StopToken stop);
+    rt::Task<void> end_by_force_later(rt::StopToken stop);
 
     void on_each_shard(void (*f)(ShardState&));
 
     std::string url_file() const { return options_.data_dir + "/" + std::string(kUrlFile); }
 
     void announce(const std::string& url);
-    void begin_drain(rt::Scope& tasks);
+    void begin_drain();
     void fail(Error error);
 
     // immutable after construction
@@ -97,6 +102,7 @@ private:
     std::uint16_t port_ = 0;
     rt::Channel<char> ended_{kMaxShards}; ///< one word from each other shard
     std::optional<rt::Scope> tasks_;
+    std::optional<rt::Scope> watch_; ///< signals count until the very end
     std::optional<Error> failure_;
 };
 
@@ -118,20 +124,28 @@ Result<> Node::run() {
         }
     };
 
-    BLOOM_OK(shards->run(Main{this}));
+    Result<> ran = shards->run(Main{this});
+    if (!ran) {
+        // The shards never ran, so nobody could stop the engine: it ends before they go.
+        if (local_) registry_.remove(*local_);
+        local_.reset();
+        return ran;
+    }
     if (failure_) return std::unexpected(std::move(*failure_));
     return {};
 }
 
 Result<> Node::open_store() {
     std::error_code failure;
-    std::filesystem::create_directories(options_.data_dir, failure);
+    const bool fresh = std::filesystem::create_directories(options_.data_dir, failure);
     if (failure) {
         return Error{Code::io_error,
                      fmt::format("data directory {}: {}; choose another with --data-dir",
                                  options_.data_dir, failure.message())};
     }
-    std::filesystem::permissions(options_.data_dir, std::filesystem::perms::owner_all, failure);
+    // Only what was made here: a folder of somebody else's keeps the mode it has.
+    if (fresh)
+        std::filesystem::permissions(options_.data_dir, std::filesystem::perms::owner_all, failure);
     BLOOM_TRY(store::Database db, store::Database::open(options_.data_dir + "/darkbloom.db"));
     db_.emplace(std::move(db));
     BLOOM_OK(store::migrate(*db_));
@@ -155,7 +169,7 @@ Result<> Node::open_store() {
 Result<> Node::start_provider(rt::ShardSet& shards) {
     bool needs_engine = options_.models.empty();
     for (const ModelSpec& model : options_.models) {
-        if (model.source == kNullModel) {
+        if (model.source == provider::kNullModel) {
             registry_.add(provider::make_null_link(identity_, model.alias.empty() ? model.source
                                                                                   : model.alias));
         } else {
@@ -215,7 +229,8 @@ rt::Task<void> Node::other_shard(rt::Shard& shard, ShardState& state) {
 }
 
 rt::Task<void> Node::first_shard(ShardState& state) {
-    const Result<> listening = listen_here(state, options_.listen);
+    Result<> listening = net::check_port_free(options_.listen);
+    if (listening) listening = listen_here(state, options_.listen);
     if (listening) {
         port_ = state.server->local().port();
     } else {
@@ -227,7 +242,8 @@ rt::Task<void> Node::first_shard(ShardState& state) {
     }
     if (listening) {
         tasks_.emplace();
-        tasks_->spawn(watch_signals(tasks_->token()));
+        watch_.emplace();
+        watch_->spawn(watch_signals(watch_->token()));
         if (local_) tasks_->spawn(load_models());
         announce((state.tls ? "https://" : "http://") + state.server->local().to_string());
         co_await state.server->serve(state.drain.token(), state.abort.token());
@@ -242,6 +258,11 @@ rt::Task<void> Node::first_shard(ShardState& state) {
         tasks_.reset();
     }
     if (local_) co_await local_->stop();
+    if (watch_) {
+        watch_->request_stop(rt::StopReason::shutdown);
+        co_await watch_->join();
+        watch_.reset();
+    }
     if (listening) std::remove(url_file().c_str());
 }
 
@@ -254,9 +275,10 @@ void Node::announce(const std::string& url) {
 
 rt::Task<void> Node::load_models() {
     std::vector<ModelSpec> models = options_.models;
-    std::erase_if(models, [](const ModelSpec& m) { return m.source == kNullModel; });
-    if (models.empty()) models.push_back({std::string(kBuiltInModel), {}});
+    std::erase_if(models, [](const ModelSpec& m) { return m.source == provider::kNullModel; });
+    if (models.empty()) models.push_back({std::string(provider::kBuiltInModel), {}});
     for (const ModelSpec& model : models) {
+        if (services_->draining.load(std::memory_order_relaxed)) co_return;
         const std::string source =
             model.alias.empty() ? model.source : model.source + "=" + model.alias;
         const Result<> loaded = co_await local_->load(source);
@@ -294,15 +316,16 @@ rt::Task<void> Node::watch_signals(rt::StopToken stop) {
         if (!signal) break;
         if (*signal == SIGHUP) continue; // nothing is re-read yet; it must not end the node
         if (++n_stops == 1) {
-            begin_drain(*tasks_);
+            begin_drain();
         } else {
             on_each_shard([](ShardState& s) { s.abort.request_stop(rt::StopReason::shutdown); });
+            watch_->spawn(end_by_force_later(watch_->token()));
         }
     }
     co_await signals->close();
 }
 
-void Node::begin_drain(rt::Scope& tasks) {
+void Node::begin_drain() {
     log::info("draining: {} running, at most {} s",
               services_->n_active.load(std::memory_order_relaxed), options_.drain_timeout.count());
     services_->draining.store(true, std::memory_order_relaxed);
@@ -310,7 +333,14 @@ void Node::begin_drain(rt::Scope& tasks) {
     for (const auto& link : *links)
         link->drain();
     on_each_shard([](ShardState& s) { s.drain.request_stop(rt::StopReason::shutdown); });
-    tasks.spawn(abort_later(tasks.token()));
+    if (tasks_) tasks_->spawn(abort_later(tasks_->token()));
+}
+
+rt::Task<void> Node::end_by_force_later(rt::StopToken stop) {
+    const Result<> slept = co_await rt::sleep_for(kForcedEnd, stop);
+    if (!slept) co_return;
+    log::error("stopped by force: the engine did not end within {} s", kForcedEnd.count());
+    std::_Exit(1); // the store is safe at any moment; destructors would wait for the engine
 }
 
 rt::Task<void> Node::abort_later(rt::StopToken stop) {

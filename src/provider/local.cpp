@@ -1,6 +1,9 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <exception>
+#include <map>
+#include <new>
 
 #include <fmt/format.h>
 
@@ -72,6 +75,22 @@ gen::Event refusal(const Error& error) {
     return event;
 }
 
+/// How most bytes of the file are stored: `8bit`, or the name of a floating-point type.
+std::string quantization_of(const engine::ModelFile& file) {
+    using engine::StorageType;
+    std::map<StorageType, std::uint64_t> bytes;
+    for (const engine::TensorInfo& tensor : file.tensors())
+        bytes[tensor.type] += tensor.bytes;
+    const auto most = std::max_element(bytes.begin(), bytes.end(),
+                                       [](auto& a, auto& b) { return a.second < b.second; });
+    if (most == bytes.end()) return {};
+    // Affine codes come four to a word.
+    const StorageType type = most->first;
+    if (type == StorageType::q8_0 || type == StorageType::u32 || type == StorageType::u8)
+        return "8bit";
+    return std::string(engine::to_string(type));
+}
+
 class Local final : public LocalProvider,
                     private rt::StepJob,
                     private engine::EventSink,
@@ -84,7 +103,7 @@ public:
           current_(shards.size(), nullptr) {}
 
     ~Local() override {
-        BLOOM_CHECK(handle_ == nullptr);
+        handle_.reset(); // of a start that failed; otherwise stop() came first
         for (rt::PostItem* item = returned_.take(); item != nullptr;) {
             rt::PostItem* next = item->next;
             delete static_cast<Delivery*>(item);
@@ -163,13 +182,25 @@ private:
         auto back = std::make_shared<rt::Channel<Done>>(1);
         rt::Shard& home = rt::Shard::current();
         on_engine([f = std::move(f), back, &home]() mutable {
-            home.post_fn([back, done = Done{f()}]() mutable {
+            home.post_fn([back, done = Done{guarded(f)}]() mutable {
                 static_cast<void>(back->try_send(std::move(done)));
             });
         });
         auto done = co_await back->recv();
         BLOOM_CHECK(done.has_value() && done->has_value());
         co_return std::move((*done)->result);
+    }
+
+    /// What `f` returns or throws: a model that does not fit must not end the models that run.
+    static Result<> guarded(std::move_only_function<Result<>()>& f) {
+        try {
+            return f();
+        } catch (const std::bad_alloc&) {
+            return Error{Code::out_of_memory, "there is not enough memory to load the model"};
+        } catch (const std::exception& failure) {
+            return Error{Code::internal,
+                         fmt::format("loading the model failed: {}", failure.what())};
+        }
     }
 
     // --- engine thread
@@ -293,18 +324,19 @@ private:
                 std::move(engine).error().with_context("model " + source.source));
         const engine::EngineInfo info = (*engine)->info();
         BLOOM_OK(host_.add(id, std::move(*engine)));
-        list_model(id, info);
+        list_model(id, info, quantization_of(host_.find(id)->file()));
         log::info("model {} is ready: {} ({}), {} kernels, context {}", id, info.name, info.arch,
                   info.kernel_isa, info.ctx_len);
         return {};
     }
 
-    void list_model(const std::string& id, const engine::EngineInfo& info) {
+    void list_model(const std::string& id, const engine::EngineInfo& info,
+                    std::string quantization) {
         registry::ModelInfo model;
         model.id = id;
         model.display_name = info.name.empty() ? id : info.name;
         model.architecture = info.arch;
-        model.quantization = "8bit";
+        model.quantization = std::move(quantization);
         model.created = loaded_at_;
         model.size_bytes = info.file_bytes;
         model.context_length = info.ctx_len;

@@ -4,6 +4,7 @@
 
 #include <bloom/base/text.hpp>
 #include <bloom/provider/model_source.hpp>
+#include <bloom/provider/null_link.hpp>
 
 // The model file as it is, in read-only data: nothing is copied or unpacked at start.
 __asm__(".section .rodata\n"
@@ -23,12 +24,29 @@ extern const unsigned char bloom_built_in_model_end[];
 
 namespace bloom::provider {
 
+namespace {
+
+bool exists(std::string_view source) {
+    if (source == kBuiltInModel || source == kNullModel) return true;
+    std::error_code failure;
+    return std::filesystem::exists(std::filesystem::path(source), failure);
+}
+
+} // namespace
+
 ByteSpan built_in_model() noexcept {
     return {bloom_built_in_model_begin, bloom_built_in_model_end};
 }
 
 ModelSource ModelSource::parse(std::string_view text) {
-    // The last '=' splits, unless what follows is a path: folders may have '=' in their names.
+    if (exists(text)) return {std::string(text), {}};
+    for (std::size_t at = text.rfind('='); at != std::string_view::npos && at != 0;
+         at = text.rfind('=', at - 1)) {
+        if (at + 1 < text.size() && exists(text.substr(0, at)))
+            return {std::string(text.substr(0, at)), std::string(text.substr(at + 1))};
+    }
+    // Nothing is there: take the last '=' so that the error names the path, unless what follows
+    // looks like one.
     const std::size_t at = text.rfind('=');
     if (at == std::string_view::npos || at == 0 || at + 1 == text.size() ||
         text.find('/', at) != std::string_view::npos) {
@@ -37,19 +55,20 @@ ModelSource ModelSource::parse(std::string_view text) {
     return {std::string(text.substr(0, at)), std::string(text.substr(at + 1))};
 }
 
+Result<> check_model_source(std::string_view source) {
+    if (exists(source)) return {};
+    return Error{Code::not_found, fmt::format("model {}: no such file or folder; give a .gguf "
+                                              "file, a folder with config.json and "
+                                              "safetensors, or {}",
+                                              bloom::quoted(source, 4096), kBuiltInModel)};
+}
+
 Result<engine::ModelFile> open_model(std::string_view source) {
     if (source == kBuiltInModel) {
         return engine::ModelFile::from_memory(built_in_model(), std::string(kBuiltInModel));
     }
-    const std::filesystem::path path(source);
-    std::error_code failure;
-    if (!std::filesystem::exists(path, failure)) {
-        return Error{Code::not_found, fmt::format("model {}: no such file or folder; give a .gguf "
-                                                  "file, a folder with config.json and "
-                                                  "safetensors, or {}",
-                                                  bloom::quoted(source, 4096), kBuiltInModel)};
-    }
-    return engine::ModelFile::open(path);
+    BLOOM_OK(check_model_source(source));
+    return engine::ModelFile::open(std::filesystem::path(source));
 }
 
 std::string default_model_id(std::string_view source) {

@@ -35,7 +35,9 @@ Result<bool> Statement::step() {
     const int rc = sqlite3_step(stmt_);
     if (rc == SQLITE_ROW) return true;
     if (rc == SQLITE_DONE) return false;
-    return Error{Code::io_error, fmt::format("database: {}", sqlite3_errmsg(db_))};
+    const char* const path = sqlite3_db_filename(db_, "main");
+    return Error{Code::io_error,
+                 fmt::format("database {}: {}", path == nullptr ? "" : path, sqlite3_errmsg(db_))};
 }
 
 Result<> Statement::run() {

@@ -61,8 +61,9 @@ export class Node {
 }
 
 /** Runs the binary to its end: {code, stdout, stderr}. */
-export async function runBinary(args, { env = {}, input } = {}) {
-  const child = spawn(BINARY, args, { env: { ...process.env, ...env } });
+export async function runBinary(args, { env = {}, input, timeoutMs = 120_000 } = {}) {
+  // One that serves although it should have refused to is killed, which leaves `code` null.
+  const child = spawn(BINARY, args, { env: { ...process.env, ...env }, timeout: timeoutMs, killSignal: 'SIGKILL' });
   let stdout = '';
   let stderr = '';
   child.stdout.on('data', (d) => { stdout += d; });

@@ -1,6 +1,8 @@
 // The process contract: ready line, keys, draining, crashes, exit codes, commands without a server.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import fs from 'node:fs';
+import path from 'node:path';
 import { test } from 'node:test';
 import { OWNER_KEY, runBinary, startNode, temporaryFolder } from './harness.mjs';
 
@@ -86,6 +88,70 @@ test('exit codes: bad usage 2, missing model 1 or 2 with the path named', async 
   const isa = await runBinary(['bench', 'model', '--pp', '8', '--tg', '2'], { env: { DARKBLOOM_KERNEL_ISA: 'mmx' } });
   assert.notEqual(isa.code, 0);
   assert.match(isa.stderr, /mmx/);
+});
+
+test('what is wrong with the models is said before the node listens', async (t) => {
+  const serve = (...args) => runBinary(['serve', '--listen', '127.0.0.1:0', '--data-dir', temporaryFolder(t), ...args]);
+  const missing = await serve('--model', '/no/such/model.gguf=nice');
+  assert.equal(missing.code, 2);
+  assert.match(missing.stderr, /\/no\/such\/model\.gguf"/);
+  assert.equal(missing.stdout, '');
+  const twice = await serve('--model', MODEL, '--model', MODEL);
+  assert.equal(twice.code, 2);
+  assert.match(twice.stderr, /darkbloom\/nano.*=NAME/);
+});
+
+test('several models, under names with slashes', async (t) => {
+  const node = await startNode(t, { args: ['--model', `${MODEL}=org/one`, '--model', `${MODEL}=two`, '--model', 'bench:null'] });
+  const list = async () => (await (await fetch(`${node.url}/v1/models`, { headers: node.headers })).json()).data.map((m) => m.id);
+  for (let i = 0; i < 500 && (await list()).length < 3; ++i) await new Promise((r) => setTimeout(r, 10));
+  assert.deepEqual(await list(), ['bench:null', 'org/one', 'two']);
+  for (const model of ['org/one', 'two', 'bench:null']) {
+    const response = await node.chat({ ...long, model, stream: false, max_tokens: 2 });
+    assert.equal(response.status, 200);
+    assert.equal((await response.json()).model, model);
+  }
+});
+
+test('a port that is taken ends the start', async (t) => {
+  const node = await startNode(t);
+  const { code, stdout, stderr } = await runBinary(
+    ['serve', '--listen', `127.0.0.1:${node.port}`, '--data-dir', temporaryFolder(t)], { timeoutMs: 10_000 });
+  assert.equal(code, 1);
+  assert.equal(stdout, '');
+  assert.match(stderr, new RegExp(`127\\.0\\.0\\.1:${node.port}: the address is in use`));
+});
+
+test('a data directory of somebody keeps its mode, a new one is private', async (t) => {
+  const mine = temporaryFolder(t);
+  fs.chmodSync(mine, 0o755);
+  assert.equal(await (await startNode(t, { dataDir: mine })).stop(), 0);
+  assert.equal(fs.statSync(mine).mode & 0o777, 0o755);
+  const made = path.join(temporaryFolder(t), 'made');
+  assert.equal(await (await startNode(t, { dataDir: made })).stop(), 0);
+  assert.equal(fs.statSync(made).mode & 0o777, 0o700);
+});
+
+test('a database that is none is named', async (t) => {
+  const dataDir = temporaryFolder(t);
+  fs.writeFileSync(path.join(dataDir, 'darkbloom.db'), 'this is no database, whatever its name says'.repeat(200));
+  const { code, stderr } = await runBinary(['serve', '--listen', '127.0.0.1:0', '--data-dir', dataDir]);
+  assert.equal(code, 1);
+  assert.ok(stderr.includes(path.join(dataDir, 'darkbloom.db')), stderr);
+});
+
+test('SIGTERM while models load leaves the rest unloaded', async (t) => {
+  const names = Array.from({ length: 32 }, (_, i) => `m${i}`);
+  const node = await startNode(t, { args: names.flatMap((n) => ['--model', `${MODEL}=${n}`]), waitReady: false });
+  assert.equal(await node.stop(), 0);
+  const loaded = node.log.stderr.match(/model m\d+ is ready/g) ?? [];
+  assert.ok(loaded.length < names.length, `${loaded.length} were loaded`);
+});
+
+test('flags can be said to be off', async () => {
+  const { code, stdout } = await runBinary(['serve', '--precise=false', '--print-config']);
+  assert.equal(code, 0);
+  assert.match(stdout, /^engine\.precise = false {2}# flag$/m);
 });
 
 test('help fits on a screen and has an example, for every verb', async () => {

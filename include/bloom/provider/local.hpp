@@ -20,8 +20,8 @@ struct LocalOptions {
 
 /// The engine of this process as a provider. The engine runs as a step job on its own thread (in
 /// simulation: in turns on the one thread there is); requests reach it through a mailbox, events
-/// come back as one post per waiting shard and step. Thread: as ProviderLink. Lifetime: stop() must
-/// have been awaited before it goes.
+/// come back as one post per waiting shard and step. Thread: as ProviderLink. Lifetime: once the
+/// shards have run, stop() must have been awaited before it goes.
 class LocalProvider : public registry::ProviderLink {
 public:
     /// Errors: machine_lacks when no kernel table can run (DARKBLOOM_KERNEL_ISA names one),

@@ -15,7 +15,8 @@ inline constexpr std::string_view kBuiltInModel = "darkbloom/nano";
 /// GGUF image of the built-in model, in the binary's read-only data.
 ByteSpan built_in_model() noexcept;
 
-/// `PATH`, `ID`, `PATH=ALIAS` or `ID=ALIAS` as `--model` takes it.
+/// `PATH`, `ID`, `PATH=ALIAS` or `ID=ALIAS` as `--model` takes it. Paths and aliases may both hold
+/// '=' and '/': what exists is a path, and the rightmost '=' behind something that exists splits.
 struct ModelSource {
     std::string source;
     std::string alias; ///< empty: derived from the model
@@ -23,8 +24,11 @@ struct ModelSource {
     static ModelSource parse(std::string_view text);
 };
 
+/// Whether there is something under that name. Errors: not_found saying what would be accepted.
+Result<> check_model_source(std::string_view source);
+
 /// Opens what a source names: the built-in model by its id, anything else as a path.
-/// Errors: not_found saying what would be accepted; those of engine::ModelFile::open.
+/// Errors: those of check_model_source and of engine::ModelFile::open.
 Result<engine::ModelFile> open_model(std::string_view source);
 
 /// The id under which a source is served when no alias is given: the built-in id, or the file's or

@@ -61,5 +61,18 @@ TEST(ApiKey, RevokedKeysAreGone) {
     EXPECT_EQ((*KeyTable::load(f.keys))->size(), 0U);
 }
 
+TEST(ApiKey, ARevokedKeyFromTheEnvironmentIsSaidSo) {
+    Fixture f;
+    const std::string given = "sk-db-given-by-environment";
+    ASSERT_TRUE(ensure_owner(f.keys, given, 1).has_value());
+    const std::string id = f.keys.keys()->front().id;
+    ASSERT_TRUE(f.keys.revoke_key(id, 2).has_value());
+    const auto again = ensure_owner(f.keys, given, 3);
+    ASSERT_FALSE(again.has_value()) << "the node would refuse every request";
+    EXPECT_EQ(again.error().code(), Code::invalid_argument);
+    EXPECT_NE(again.error().message().find(id), std::string_view::npos);
+    EXPECT_EQ(again.error().message().find(given), std::string_view::npos);
+}
+
 } // namespace
 } // namespace bloom::auth

@@ -50,5 +50,28 @@ TEST(Settings, NamesWhatIsWrong) {
     EXPECT_FALSE(Settings::load("/no/such/file.toml", {}).has_value());
 }
 
+TEST(Settings, NamesTheLineOfAWrongValue) {
+    for (const char* line : {"io_threads = 0", "listen = 1.5", "cors_origins = [[1]]",
+                             "data_dir = [\"a\", \"b\"]", "drain_timeout_s = \"soon\""}) {
+        const TempFile file(std::string("# a comment\n[serve]\n") + line + "\n");
+        const auto wrong = Settings::load(file.path, {});
+        ASSERT_FALSE(wrong.has_value()) << line;
+        EXPECT_EQ(wrong.error().code(), Code::invalid_argument);
+        const std::string message(wrong.error().message());
+        EXPECT_EQ(message.find(file.path.string() + ":3: "), 0U) << message;
+        const std::string key = std::string(line).substr(0, std::string(line).find(' '));
+        EXPECT_NE(message.find("serve." + key), std::string::npos) << message;
+    }
+}
+
+TEST(Settings, ListsInTheEnvironmentAreSeparatedByCommas) {
+    ::setenv("DARKBLOOM_CORS_ORIGINS", "https://a.example,https://b.example", 1);
+    const auto s = Settings::load("", {});
+    ::unsetenv("DARKBLOOM_CORS_ORIGINS");
+    ASSERT_TRUE(s.has_value());
+    EXPECT_EQ(s->list("serve.cors_origins"),
+              (std::vector<std::string>{"https://a.example", "https://b.example"}));
+}
+
 } // namespace
 } // namespace bloom::cli

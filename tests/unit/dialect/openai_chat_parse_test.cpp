@@ -1,3 +1,5 @@
+#include <limits>
+
 #include <gtest/gtest.h>
 
 #include <bloom/dialect/openai_chat.hpp>
@@ -79,6 +81,35 @@ TEST(ChatParse, TokenLimits) {
     EXPECT_EQ(parse(with(R"("max_tokens":0,"max_completion_tokens":9)"))->limits.max_tokens, 9);
     EXPECT_EQ(parse(with(R"("max_tokens":null)"))->limits.max_tokens, 8192);
     EXPECT_EQ(parse(with(R"("max_tokens":3,"max_completion_tokens":9)"))->limits.max_tokens, 3);
+    constexpr std::int32_t kMost = std::numeric_limits<std::int32_t>::max();
+    for (const char* huge : {"2147483648", "9223372036854775807", "18446744073709551615"}) {
+        const auto g = parse(with(std::string(R"("max_tokens":)") + huge));
+        ASSERT_TRUE(g.has_value()) << g.error().message;
+        EXPECT_EQ(g->limits.max_tokens, kMost) << huge;
+    }
+}
+
+TEST(ChatParse, PinsNameABoundedNumberOfMachines) {
+    std::string serials = R"("provider_serials":["0")";
+    for (int i = 1; i < 64; ++i)
+        serials += ",\"" + std::to_string(i) + "\"";
+    EXPECT_EQ(parse(with(serials + "]"))->routing.provider_serials.size(), 64U);
+    const auto over = parse(with(serials + R"(,"64"])"));
+    ASSERT_FALSE(over.has_value());
+    EXPECT_EQ(over.error().param, "provider_serials");
+}
+
+TEST(ChatParse, ToolResultsAnswerAnEarlierCall) {
+    const std::string call =
+        R"({"role":"assistant","tool_calls":[{"id":"c","function":{"name":"f","arguments":"{}"}}]})";
+    const std::string result = R"({"role":"tool","tool_call_id":"c","content":"1"})";
+    const auto body = [](const std::string& messages) {
+        return R"({"model":"m","messages":[)" + messages + "]}";
+    };
+    EXPECT_TRUE(parse(body(call + "," + result + "," + result)).has_value());
+    const auto early = parse(body(result + "," + call));
+    ASSERT_FALSE(early.has_value());
+    EXPECT_EQ(early.error().param, "messages[0].tool_call_id");
 }
 
 TEST(ChatParse, LastDuplicateWins) {
@@ -98,7 +129,6 @@ TEST(ChatParse, RefusesByName) {
         {R"("top_p":0)", "top_p", "invalid_value"},
         {R"("max_tokens":-1)", "max_tokens", "invalid_value"},
         {R"("max_tokens":1.5)", "max_tokens", "invalid_type"},
-        {R"("max_tokens":18446744073709551615)", "max_tokens", "invalid_value"},
         {R"("stream":"yes")", "stream", "invalid_type"},
         {R"("stop":"")", "stop", "invalid_value"},
         {R"("stop":["a",1])", "stop[1]", "invalid_type"},
