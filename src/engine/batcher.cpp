@@ -8,6 +8,9 @@
 namespace bloom::engine {
 namespace {
 
+/// Fair keys remembered besides the active ones; beyond, those that had least are forgotten.
+constexpr std::size_t kMaxKeys = 1024;
+
 std::int32_t length(const std::vector<std::int32_t>& tokens) noexcept {
     return static_cast<std::int32_t>(tokens.size());
 }
@@ -24,26 +27,40 @@ Batcher::Batcher(const BatcherOptions& options, StateStore& store)
 // --- queue and keys ----------------------------------------------------------------------------
 
 std::uint32_t Batcher::key_for(std::string_view name) {
-    std::size_t unused = keys_.size();
+    constexpr std::size_t kNone = SIZE_MAX;
+    std::size_t known = kNone;
+    std::size_t idle = kNone; // the one whose past matters least
     std::uint64_t lowest = UINT64_MAX;
+    std::uint64_t highest = 0;
     for (std::size_t i = 0; i < keys_.size(); ++i) {
-        if (keys_[i].n_seqs == 0) {
-            unused = i;
-            continue;
+        const Key& key = keys_[i];
+        highest = std::max(highest, key.clock);
+        if (key.n_seqs > 0) lowest = std::min(lowest, key.clock);
+        if (key.name == name) {
+            known = i;
+        } else if (key.n_seqs == 0 && (idle == kNone || key.clock < keys_[idle].clock)) {
+            idle = i;
         }
-        if (keys_[i].name == name) {
-            ++keys_[i].n_seqs;
-            return static_cast<std::uint32_t>(i);
-        }
-        lowest = std::min(lowest, keys_[i].clock);
     }
-    if (unused == keys_.size()) keys_.emplace_back();
-    Key& key = keys_[unused];
-    key.name = name;
-    // Idle time earns nothing: a newcomer stands beside those that waited longest.
-    key.clock = lowest == UINT64_MAX ? 0 : lowest;
-    key.n_seqs = 1;
-    return static_cast<std::uint32_t>(unused);
+    // Idle time earns nothing: a newcomer stands beside those that waited longest. When nobody is
+    // left, all have had what they wanted and start as equals.
+    const std::uint64_t start = lowest == UINT64_MAX ? highest : lowest;
+    if (known == kNone) {
+        known = idle;
+        // Memory goes to those behind the start first: they lose nothing by being forgotten.
+        if (idle == kNone || (keys_[idle].clock > start && keys_.size() < kMaxKeys)) {
+            known = keys_.size();
+            keys_.emplace_back();
+        }
+        keys_[known].name = name;
+        keys_[known].clock = start;
+        keys_[known].n_seqs = 0;
+    }
+    Key& key = keys_[known];
+    // Coming back does not undo what was computed: otherwise whoever sends one request after the
+    // other would always go before those that keep something waiting.
+    if (key.n_seqs++ == 0) key.clock = std::max(key.clock, start);
+    return static_cast<std::uint32_t>(known);
 }
 
 void Batcher::leave_key(std::uint32_t key) {

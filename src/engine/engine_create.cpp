@@ -91,7 +91,7 @@ Result<std::unique_ptr<Engine>> Engine::create(ModelFile file, const EngineOptio
     options.prefill_tokens = std::max(options.prefill_tokens, kPrefillCut);
     options.busy_prefill_tokens = std::max(options.busy_prefill_tokens, kPrefillCut);
     BLOOM_TRY(options.table, choose_table(options.table));
-    BLOOM_TRY(PromptMaker prompts, PromptMaker::create(file));
+    BLOOM_TRY(PromptMaker prompts, PromptMaker::create(file, options.render_ms_max));
     auto backend = compute::make_cpu_backend({options.table, options.team, options.precise, true});
     const auto kv_type = options.precise ? kernels::KvType::f32 : kernels::KvType::f16;
     BLOOM_TRY(std::unique_ptr<const Graph> graph,

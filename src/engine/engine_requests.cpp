@@ -26,7 +26,11 @@ std::size_t input_bytes(const gen::Generation& g) noexcept {
         for (const gen::Part& p : m.content)
             n += p.text.size();
         n += m.reasoning.size();
+        for (const gen::ToolCall& call : m.tool_calls)
+            n += call.arguments.size();
     }
+    for (const gen::ToolDefinition& tool : g.tmpl.tools)
+        n += tool.description.size() + tool.parameters.size();
     for (const std::string& p : g.prompts)
         n += p.size();
     return n;
@@ -249,6 +253,8 @@ void EngineImpl::own(SeqId seq, Request& request, Choice& choice) {
 void EngineImpl::finish_choice(Request& request, Choice& choice, gen::Finish finish) {
     choice.output.finish(choice.index, request.events);
     has_events_ = true;
+    // What was held back until now may have held a stop string: it came before the limit did.
+    if (choice.output.stopped()) finish = gen::Finish::stop;
     owner(choice.seq) = {};
     batcher_.remove(choice.seq);
     choice.seq = SeqId::none;

@@ -19,8 +19,9 @@ text::ChatTemplateOptions template_options(const text::Tokenizer& tokenizer) {
 
 } // namespace
 
-Result<PromptMaker> PromptMaker::create(const ModelFile& file) {
+Result<PromptMaker> PromptMaker::create(const ModelFile& file, std::int32_t render_ms_max) {
     PromptMaker out;
+    out.render_max_ = std::chrono::milliseconds(render_ms_max);
     BLOOM_TRY(ModelTokenizer read, file.tokenizer());
     BLOOM_TRY(out.tokenizer_, text::Tokenizer::create(std::move(read.vocab)));
     const text::Tokenizer& tokenizer = *out.tokenizer_;
@@ -49,6 +50,9 @@ Result<Prompt> PromptMaker::chat(const gen::Generation& generation) const {
     }
     text::ChatRenderOptions options;
     options.local_time_s = generation.render.created;
+    // Real time on purpose: everybody else's streams stand still while a template runs.
+    const auto deadline = std::chrono::steady_clock::now() + render_max_;
+    options.keep_going = [deadline] { return std::chrono::steady_clock::now() < deadline; };
     BLOOM_TRY(const text::RenderedPrompt rendered, template_->render(generation, options));
     std::vector<text::ByteRange> ranges;
     ranges.reserve(rendered.user_ranges.size());

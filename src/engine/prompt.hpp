@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -25,7 +26,8 @@ class PromptMaker {
 public:
     /// The file's "default" template, or a built-in one that fits its special tokens, or none.
     /// Errors: those of the tokenizer and of the template's syntax.
-    static Result<PromptMaker> create(const ModelFile& file);
+    /// A render that takes longer than render_ms_max ends with Code::timeout.
+    static Result<PromptMaker> create(const ModelFile& file, std::int32_t render_ms_max);
 
     const std::shared_ptr<const text::Tokenizer>& tokenizer() const noexcept { return tokenizer_; }
 
@@ -44,6 +46,7 @@ private:
     std::shared_ptr<const text::Tokenizer> tokenizer_;
     std::optional<text::ChatTemplate> template_;
     std::vector<text::TagToken> tags_; ///< of the template's format
+    std::chrono::milliseconds render_max_{0};
 };
 
 } // namespace bloom::engine

@@ -38,7 +38,8 @@ enum class SeqId : std::uint32_t { none = 0xffffffffU };
 ///
 /// Fairness: each fair key has a clock that advances with every computed token. The waiting
 /// sequence of the key with the lowest clock is admitted first, and prompts take their turns in
-/// that order, chunk by chunk. A key that was idle starts at the lowest clock of the active ones.
+/// that order, chunk by chunk. A key that was idle starts at the lowest clock of the active ones or
+/// at its own, whichever is later.
 ///
 /// Thread: one. Cost of a step: linear in sequences; no allocation in steady state.
 class Batcher {

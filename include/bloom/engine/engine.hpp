@@ -51,6 +51,8 @@ struct EngineOptions {
     bool cache_prefixes = true;
     /// What sequences without a seed of their own are drawn from, together with their request id.
     std::uint64_t seed_base = 0;
+    /// Longest time that a chat template may take for one request; running streams wait meanwhile.
+    std::int32_t render_ms_max = 2000;
 };
 
 /// Takes what a step produced. Called on the engine thread, once per request and step; must not

@@ -84,6 +84,46 @@ TEST_F(BatcherTest, KeysTakeTurnsInTheQueue) {
     EXPECT_EQ(step().items[0].seq, many[1]);
 }
 
+TEST_F(BatcherTest, ComingBackDoesNotPassThoseThatKeepSomethingWaiting) {
+    make({.max_seqs = 1});
+    SeqId a = add(10, "a");
+    SeqId b = add(10, "b");
+    const SeqId first = add(10, "patient");
+    const SeqId second = add(10, "patient");
+    // a and b send their next request as soon as the last one has been answered.
+    bool served = false;
+    for (int i = 0; i < 12 && !served; ++i) {
+        const SeqId now = step().items.at(0).seq;
+        served = now == second;
+        batcher_->remove(now);
+        if (now == a) {
+            a = add(10, "a");
+        } else if (now == b) {
+            b = add(10, "b");
+        } else {
+            EXPECT_TRUE(now == first || now == second);
+        }
+    }
+    EXPECT_TRUE(served);
+}
+
+TEST_F(BatcherTest, AfterARestEverybodyStartsAsEquals) {
+    make({.max_seqs = 1});
+    batcher_->remove([&] {
+        const SeqId busy = add(500, "busy");
+        step();
+        return busy;
+    }());
+    const SeqId blocker = add(10, "idle");
+    step();
+    const SeqId busy = add(10, "busy");
+    const SeqId idle = add(10, "idle");
+    batcher_->remove(blocker);
+    EXPECT_EQ(step().items.at(0).seq, busy) << "what was computed before the rest is forgotten";
+    batcher_->remove(busy);
+    EXPECT_EQ(step().items.at(0).seq, idle);
+}
+
 TEST_F(BatcherTest, KeysTakeTurnsInPrefill) {
     make({.max_seqs = 2, .prefill_tokens = 64});
     const SeqId longer = add(64 * 6, "a");

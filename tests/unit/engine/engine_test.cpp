@@ -290,6 +290,18 @@ TEST(Engine, StopStringsAreNeverShown) {
     EXPECT_EQ(a.usage.completion_tokens, static_cast<std::int64_t>(at + 3));
 }
 
+TEST(Engine, AStopStringThatTheParserHeldUntilTheEndIsAStop) {
+    TinyEngine engine({.chat_template = kChatMl});
+    gen::Generation g = chat("hi");
+    g.sampling.logit_bias = {{'<', 200}}; // may begin a tag, so the parser waits
+    g.limits.max_tokens = 1;
+    g.limits.stop = {"<"};
+    const Answer a = engine.ask(g);
+    EXPECT_TRUE(a.text.empty());
+    EXPECT_EQ(a.finish.at(0), gen::Finish::stop);
+    EXPECT_EQ(a.stop.at(0), "<");
+}
+
 TEST(Engine, TheEndOfTurnTokenIsNeitherShownNorCounted) {
     TinyEngine engine({});
     gen::Generation g = letters("x", 10);
@@ -346,6 +358,29 @@ TEST(Engine, ATemplateThatRefusesFailsTheRequest) {
     const Answer a = engine.ask(chat("hi"));
     EXPECT_EQ(a.failure, gen::Failure::invalid_request);
     EXPECT_EQ(a.failure_text, "no such role here");
+}
+
+TEST(Engine, ATemplateHasOnlySoMuchTime) {
+    TinyEngine engine({.chat_template = "{% for i in range(50000) %}{{ i }}{% endfor %}"},
+                      {.render_ms_max = 0});
+    const Answer a = engine.ask(chat("hi"));
+    EXPECT_EQ(a.failure, gen::Failure::invalid_request);
+    EXPECT_NE(a.failure_text.find("too long"), std::string::npos) << a.failure_text;
+}
+
+TEST(Engine, LargeToolsOfManyRequestsAreNotPreparedInOneStep) {
+    TinyEngine engine({.chat_template = kChatMl});
+    Collector out;
+    gen::Generation g = chat("hi");
+    g.tmpl.tools.push_back({"f", std::string(kPrepareBytesPerStep, 'x'), {}, false});
+    for (std::uint64_t i = 0; i < 4; ++i)
+        ASSERT_TRUE(engine->submit(RequestId{i}, share(g), kPlenty));
+    engine->step(out, 0);
+    EXPECT_EQ(engine->capacity().running, 1);
+    EXPECT_EQ(engine->capacity().queued, 3);
+    engine.run(out);
+    for (std::uint64_t i = 0; i < 4; ++i)
+        EXPECT_TRUE(out[i].over);
 }
 
 TEST(Engine, RefusesWhatPassesABound) {
