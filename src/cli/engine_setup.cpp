@@ -1,5 +1,9 @@
 #include "cli/engine_setup.hpp"
 
+#include <array>
+
+#include <bloom/base/bytes.hpp>
+#include <bloom/crypto/digest.hpp>
 #include <bloom/provider/kernel_choice.hpp>
 #include <bloom/provider/model_source.hpp>
 
@@ -14,6 +18,9 @@ Result<LocalEngine> load_engine(const std::string& source, const LocalEngineOpti
     engine_options.team = local.team.get();
     engine_options.table = table;
     engine_options.precise = options.precise;
+    std::array<std::uint8_t, sizeof engine_options.seed_base> seed{};
+    crypto::random_bytes(seed);
+    engine_options.seed_base = load_le<std::uint64_t>(seed.data());
     engine_options.n_layers = options.n_layers;
     engine_options.ctx_len = options.ctx;
     engine_options.max_seqs = options.max_seqs;

@@ -1,3 +1,4 @@
+#include <array>
 #include <atomic>
 #include <csignal>
 #include <cstdio>
@@ -10,9 +11,11 @@
 
 #include <bloom/api/services.hpp>
 #include <bloom/auth/api_key.hpp>
+#include <bloom/base/bytes.hpp>
 #include <bloom/base/check.hpp>
 #include <bloom/base/log.hpp>
 #include <bloom/base/snapshot.hpp>
+#include <bloom/crypto/digest.hpp>
 #include <bloom/http/server.hpp>
 #include <bloom/net/port.hpp>
 #include <bloom/net/tls.hpp>
@@ -185,6 +188,9 @@ Result<> Node::start_provider(rt::ShardSet& shards) {
     local.max_queued = options_.max_queued;
     local.kv_cache_bytes = options_.kv_cache_bytes;
     local.precise = options_.precise;
+    std::array<std::uint8_t, sizeof local.seed_base> seed{};
+    crypto::random_bytes(seed);
+    local.seed_base = load_le<std::uint64_t>(seed.data());
     BLOOM_TRY(local_, provider::LocalProvider::start(shards, identity_, local));
     registry_.add(local_);
     return {};

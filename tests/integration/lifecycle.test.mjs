@@ -49,6 +49,17 @@ test('SIGTERM drains: not ready, running streams finish, exit 0', async (t) => {
   assert.equal(code, 0);
 });
 
+test('without a seed, a restart does not repeat what was drawn before', async (t) => {
+  const draw = async () => {
+    const node = await startNode(t);
+    const response = await node.chat({ ...long, stream: false, seed: undefined, max_tokens: 24 });
+    const text = (await response.json()).choices[0].message.content;
+    await node.stop();
+    return text;
+  };
+  assert.notEqual(await draw(), await draw());
+});
+
 test('a second SIGTERM stops at once', async (t) => {
   const node = await startNode(t);
   const stream = await node.chat(long);

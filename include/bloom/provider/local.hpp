@@ -16,6 +16,8 @@ struct LocalOptions {
     std::int32_t max_queued = 1024;
     std::int64_t kv_cache_bytes = 0; ///< 0: chosen from free memory
     bool precise = false;
+    /// What requests without a seed are drawn from; unpredictable on a real node.
+    std::uint64_t seed_base = 0;
 };
 
 /// The engine of this process as a provider. The engine runs as a step job on its own thread (in
