@@ -1,6 +1,9 @@
 # The long stages of tools/check --full; sourced by it. Each stage leaves a mark for this commit, so a
-# run that was cut off goes on where it stopped.
-marks="build/full/$(git rev-parse --short HEAD)$(git diff --quiet HEAD || echo -dirty)"
+# run that was cut off goes on where it stopped. Changes that are not committed make marks of their own.
+marks="build/full/$(git rev-parse --short HEAD)"
+if [[ -n "$(git status --porcelain)" ]]; then
+  marks+="-$({ git diff HEAD; git ls-files -o --exclude-standard -z | xargs -0r sha1sum; } | sha1sum | cut -c1-12)"
+fi
 mkdir -p "$marks"
 
 once() { # name command...

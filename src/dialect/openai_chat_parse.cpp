@@ -37,7 +37,8 @@ Parsed<gen::Part> parse_part(const json::Value& value, const std::string& where)
                       "missing_required_parameter");
     }
     const std::string_view kind = *type->as_string();
-    if (kind != "text") {
+    // A refusal that an assistant message of the history holds is text to the model.
+    if (kind != "text" && kind != "refusal") {
         return refuse(
             where + ".type",
             fmt::format(
@@ -45,12 +46,13 @@ Parsed<gen::Part> parse_part(const json::Value& value, const std::string& where)
                 kind.substr(0, 64)),
             "unsupported_capability");
     }
-    const auto text = object->find("text");
+    const std::string at = fmt::format("{}.{}", where, kind); // the text has its type's name
+    const auto text = object->find(kind);
     if (!text) {
-        return refuse(where + ".text", fmt::format("Missing required parameter: '{}.text'.", where),
+        return refuse(at, fmt::format("Missing required parameter: '{}'.", at),
                       "missing_required_parameter");
     }
-    BLOOM_PARSE(std::string content, read_string(*text, where + ".text"));
+    BLOOM_PARSE(std::string content, read_string(*text, at));
     return gen::Part{gen::Part::Kind::text, std::move(content)};
 }
 
@@ -111,6 +113,8 @@ Parsed<gen::Message> parse_message(const json::Value& value, const std::string& 
     gen::Message message;
     bool has_role = false;
     bool has_content = false;
+    bool needs_call_id = false;
+    std::string refusal;
     for (const json::Member member : *object) {
         const std::string at = fmt::format("{}.{}", where, member.key);
         if (member.key == "role") {
@@ -125,12 +129,15 @@ Parsed<gen::Message> parse_message(const json::Value& value, const std::string& 
             }
             message.role = *known;
             has_role = true;
+            needs_call_id = role == "tool";
         } else if (member.key == "content") {
             BLOOM_PARSE(message.content, parse_content(member.value, at));
             has_content = !member.value.is_null();
         } else if ((member.key == "reasoning_content" || member.key == "reasoning") &&
                    member.value.is_string()) {
             message.reasoning = std::string(*member.value.as_string());
+        } else if (member.key == "refusal" && !member.value.is_null()) {
+            BLOOM_PARSE(refusal, read_string(member.value, at));
         } else if (member.key == "name" && !member.value.is_null()) {
             BLOOM_PARSE(message.name, read_string(member.value, at));
         } else if (member.key == "tool_call_id" && !member.value.is_null()) {
@@ -149,6 +156,15 @@ Parsed<gen::Message> parse_message(const json::Value& value, const std::string& 
     if (!has_role) {
         return refuse(where + ".role", fmt::format("Missing required parameter: '{}.role'.", where),
                       "missing_required_parameter");
+    }
+    if (needs_call_id && message.tool_call_id.empty()) {
+        return refuse(where + ".tool_call_id",
+                      fmt::format("Missing required parameter: '{}.tool_call_id'.", where),
+                      "missing_required_parameter");
+    }
+    if (!has_content && !refusal.empty() && message.role == gen::Role::assistant) {
+        message.content.push_back({gen::Part::Kind::text, std::move(refusal)});
+        has_content = true;
     }
     if (!has_content && message.tool_calls.empty()) {
         return refuse(where + ".content",
@@ -284,10 +300,12 @@ Parsed<std::vector<std::string>> parse_serials(const json::Value& value, std::st
 Parsed<std::optional<bool>> parse_effort(const json::Value& value) {
     BLOOM_PARSE(const std::string effort, read_string(value, "reasoning_effort"));
     if (effort == "none" || effort == "minimal") return false;
-    if (effort == "low" || effort == "medium" || effort == "high" || effort == "xhigh") return true;
+    for (const std::string_view thinking : {"low", "medium", "high", "xhigh", "max"}) {
+        if (effort == thinking) return true;
+    }
     return refuse("reasoning_effort",
                   fmt::format("Invalid value: '{}'. Supported values are: 'none', 'minimal', "
-                              "'low', 'medium', 'high'.",
+                              "'low', 'medium', 'high', 'xhigh', 'max'.",
                               effort.substr(0, 64)));
 }
 

@@ -68,6 +68,7 @@ export async function runBinary(args, { env = {}, input, timeoutMs = 120_000 } =
   let stderr = '';
   child.stdout.on('data', (d) => { stdout += d; });
   child.stderr.on('data', (d) => { stderr += d; });
+  child.stdin.on('error', () => {}); // one that ends at once reads nothing
   child.stdin.end(input ?? '');
   const [code] = await once(child, 'close');
   return { code, stdout, stderr };

@@ -10,6 +10,7 @@
 #include <bloom/net/tcp.hpp>
 #include <bloom/rt/sim_driver.hpp>
 
+#include "api/delivery.hpp"
 #include "support/co_test.hpp"
 
 namespace bloom::test {
@@ -26,6 +27,7 @@ struct Step {
     gen::EventKind kind;
     std::string text = {};
     bool throws = false;
+    std::int32_t choice = 0;
 };
 
 using Script = std::vector<Step>;
@@ -94,6 +96,7 @@ public:
         batch[0].kind = step.kind;
         batch[0].text = step.text;
         batch[0].finish = gen::Finish::stop;
+        batch[0].choice = step.choice;
         ended_ |= step.kind == gen::EventKind::usage;
         co_return std::optional(std::move(batch));
     }
@@ -178,7 +181,8 @@ struct World {
     OneAdmission admission{books};
     api::Services services{registry, admission, keys};
     std::string body;
-    bool raw = false; ///< `body` is the whole request; nothing follows it
+    bool two_choices = false; ///< no dialect asks for that yet
+    bool raw = false;         ///< `body` is the whole request; nothing follows it
     Seen seen;
 };
 
@@ -230,8 +234,33 @@ rt::Task<void> serve(http::Server* server, rt::StopToken drain, rt::StopToken ab
     co_await server->serve(drain, abort);
 }
 
+/// What the chat handler does with a request, for one of two choices.
+struct TwoChoices {
+    api::Services* services;
+
+    BLOOM_CORO_WRAPPER rt::Task<Result<>> operator()(http::Exchange& ex) const {
+        return handle(*services, ex);
+    }
+
+    static rt::Task<Result<>> handle(api::Services& services, http::Exchange& ex) {
+        gen::Generation request;
+        request.model = "m";
+        request.n_choices = 2;
+        request.render.stream = true;
+        api::Delivery delivery(services, ex, std::move(request));
+        const api::Outcome outcome = co_await delivery.run();
+        EXPECT_EQ(outcome.kind, api::Outcome::Kind::answered);
+        co_return co_await ex.finish(outcome.tail);
+    }
+};
+
 rt::Task<void> world_main(World* w) {
-    const http::Router router = api::make_router(w->services);
+    http::Router router;
+    if (w->two_choices) {
+        router.add(http::Method::post, "/v1/chat/completions", TwoChoices{&w->services});
+    } else {
+        router = api::make_router(w->services);
+    }
     http::ServerOptions options;
     options.hooks = api::make_hooks(w->services);
     http::Server server(router, std::move(options));
@@ -318,6 +347,25 @@ TEST(Delivery, NothingIsWrittenBeforeAProviderAccepts) {
     run(w);
     EXPECT_GE(w.seen.head_at, seconds(41));
     EXPECT_EQ(w.seen.all().find("keep-alive"), std::string::npos);
+}
+
+TEST(Delivery, AChoiceThatIsDoneDoesNotHoldBackTheOthers) {
+    using enum gen::EventKind;
+    World w({{seconds(0), accepted},
+             {seconds(1), text_delta, "short"},
+             {seconds(2), finished},
+             {seconds(3), text_delta, "longer", false, 1},
+             {seconds(9), finished, {}, false, 1},
+             {seconds(9), usage}});
+    w.two_choices = true;
+    run(w);
+    milliseconds longer_at{};
+    for (const Piece& piece : w.seen.pieces) {
+        if (piece.bytes.find("longer") != std::string::npos) longer_at = piece.at;
+    }
+    EXPECT_GE(longer_at, seconds(3));
+    EXPECT_LT(longer_at, seconds(4));
+    EXPECT_TRUE(w.seen.all().ends_with("data: [DONE]\n\n"));
 }
 
 TEST(Delivery, AProviderThatThrowsBeforeTheCommitIsAnError) {

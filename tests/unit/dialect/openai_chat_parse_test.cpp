@@ -77,6 +77,28 @@ TEST(ChatParse, MessagesOfEveryRole) {
     EXPECT_EQ(g->messages[3].reasoning, "hm");
 }
 
+TEST(ChatParse, TakesWhatTheSchemaAllowsInAHistory) {
+    const auto g = parse(R"({"model":"m","messages":[
+        {"role":"assistant","content":null,"refusal":"I will not."},
+        {"role":"assistant","content":[{"type":"refusal","refusal":"No."},{"type":"text","text":"Yes."}]},
+        {"role":"assistant","content":"ok","refusal":null,"audio":null,"function_call":null},
+        {"role":"function","name":"f","content":"1"},
+        {"role":"user","content":"hi"}],"reasoning_effort":"max"})");
+    ASSERT_TRUE(g.has_value()) << g.error().message;
+    EXPECT_EQ(g->messages[0].content.at(0).text, "I will not.");
+    EXPECT_EQ(g->messages[1].content.at(0).text, "No.");
+    EXPECT_EQ(g->messages[1].content.at(1).text, "Yes.");
+    EXPECT_EQ(g->messages[2].content.size(), 1U);
+    EXPECT_EQ(g->tmpl.enable_thinking, true);
+}
+
+TEST(ChatParse, AToolResultSaysWhichCallItAnswers) {
+    const auto g = parse(R"({"model":"m","messages":[{"role":"tool","content":"1"}]})");
+    ASSERT_FALSE(g.has_value());
+    EXPECT_EQ(g.error().param, "messages[0].tool_call_id");
+    EXPECT_EQ(g.error().code, "missing_required_parameter");
+}
+
 TEST(ChatParse, TokenLimits) {
     EXPECT_EQ(parse(with(R"("max_tokens":0,"max_completion_tokens":9)"))->limits.max_tokens, 9);
     EXPECT_EQ(parse(with(R"("max_tokens":null)"))->limits.max_tokens, 8192);
