@@ -445,6 +445,14 @@ TEST(Engine, RefusesWhatPassesABound) {
     EXPECT_EQ(engine->submit(RequestId{4}, share(g), kPlenty).error().code(),
               Code::invalid_argument);
     g.n_choices = 1;
+    g.limits.stop.assign(17, "stop");
+    EXPECT_EQ(engine->submit(RequestId{6}, share(g), kPlenty).error().code(),
+              Code::invalid_argument)
+        << "not busy: nobody should try again";
+    g.limits.stop.assign(1, std::string(513, 's'));
+    EXPECT_EQ(engine->submit(RequestId{7}, share(g), kPlenty).error().code(),
+              Code::invalid_argument);
+    g.limits.stop.clear();
     g.prompts.clear();
     EXPECT_EQ(engine->submit(RequestId{5}, share(g), kPlenty).error().code(),
               Code::invalid_argument);
