@@ -8,8 +8,9 @@
 namespace bloom::engine {
 namespace {
 
-/// Fair keys remembered besides the active ones; beyond, those that had least are forgotten.
-constexpr std::size_t kMaxKeys = 1024;
+/// Fair keys remembered besides the active ones, few enough to be looked through in every step;
+/// beyond, those that had least are forgotten.
+constexpr std::size_t kMaxKeys = 256;
 
 std::int32_t length(const std::vector<std::int32_t>& tokens) noexcept {
     return static_cast<std::int32_t>(tokens.size());

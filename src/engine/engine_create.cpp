@@ -30,7 +30,7 @@ Result<const kernels::KernelTable*> choose_table(const kernels::KernelTable* wan
 }
 
 /// How the budget becomes pages: windowed groups get what max_seqs sequences can fill, at most half
-/// of it; the others share the rest so that all hold the same number of tokens.
+/// of it beside others, which share the rest so that all hold the same number of tokens.
 Result<std::vector<std::int64_t>> divide_budget(const StateSpec& spec,
                                                 const EngineOptions& options) {
     std::int64_t left = options.kv_budget_bytes;
@@ -39,12 +39,12 @@ Result<std::vector<std::int64_t>> divide_budget(const StateSpec& spec,
     std::int64_t n_windowed = 0;
     for (const compute::KvGroupSpec& g : spec.groups)
         (g.window > 0 ? n_windowed : full_page) += g.window > 0 ? 1 : compute::page_bytes(g);
+    const std::int64_t windowed_bytes = full_page == 0 ? left : left / 2;
     for (std::size_t i = 0; i < spec.groups.size(); ++i) {
         const compute::KvGroupSpec& g = spec.groups[i];
         if (g.window == 0) continue;
         const std::int64_t one = (g.window + options.prefill_tokens + 2 * kPrefillCut) / kPage + 2;
-        const std::int64_t share =
-            options.kv_budget_bytes / 2 / n_windowed / compute::page_bytes(g);
+        const std::int64_t share = windowed_bytes / n_windowed / compute::page_bytes(g);
         pages[i] = std::min({one * options.max_seqs, share, kMaxPages});
         left -= pages[i] * compute::page_bytes(g);
         if (pages[i] >= one) continue;

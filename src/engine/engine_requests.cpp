@@ -85,10 +85,12 @@ Result<> EngineImpl::submit(RequestId id, std::shared_ptr<const gen::Generation>
     if (waiting + n_prompts(g) > static_cast<std::size_t>(options_.max_waiting)) {
         return Error{Code::limit_reached, fmt::format("{} prompts are waiting already", waiting)};
     }
-    BLOOM_TRY(auto stops, text::StopStrings::create(g.limits.stop));
+    auto stops = text::StopStrings::create(g.limits.stop);
+    // Whatever is wrong with them is the request's fault: limit_reached would mean "try again".
+    if (!stops) return Error{Code::invalid_argument, std::string(stops.error().message())};
     auto request = std::make_unique<Request>();
     request->id = id;
-    request->stops = std::move(stops);
+    request->stops = std::move(*stops);
     request->seed = g.sampling.seed.value_or(
         mix(options_.seed_base ^ mix(static_cast<std::uint64_t>(id) + 0x9e3779b97f4a7c15U)));
     request->credit = credit_bytes;

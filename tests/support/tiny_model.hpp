@@ -33,6 +33,7 @@ struct TinyShape {
     double output_scale = 1.0;      ///< larger: more decided logits
     std::string chat_template = {}; ///< empty: none
     std::uint64_t seed = 1;
+    int window = 0; ///< tokens that every layer sees; 0: all
 };
 
 /// Ids of the tiny tokenizer: 0..255 the bytes, then these.
@@ -240,6 +241,7 @@ private:
         w.kv_u32(a + "attention.value_length", s_.head_dim);
         w.kv_f32(a + "attention.layer_norm_rms_epsilon", s_.eps);
         w.kv_f32(a + "rope.freq_base", s_.theta);
+        if (s_.window > 0) w.kv_u32(a + "attention.sliding_window", s_.window);
         w.kv_string("tokenizer.ggml.model", "gpt2");
         w.kv_string("tokenizer.ggml.pre", "gpt-2");
         w.kv_u32("tokenizer.ggml.bos_token_id", kTinyBos);
@@ -265,9 +267,10 @@ private:
         w.u32(9);
         w.u32(8);
         w.u64(0);
-        if (s_.chat_template.empty()) return 19;
+        const std::uint64_t n = s_.window > 0 ? 20 : 19;
+        if (s_.chat_template.empty()) return n;
         w.kv_string("tokenizer.chat_template", s_.chat_template);
-        return 20;
+        return n + 1;
     }
 
     static std::string utf8(int cp) {
@@ -373,16 +376,18 @@ private:
                 const std::size_t kv = head / static_cast<std::size_t>(s_.n_heads / s_.n_kv_heads);
                 Vec weight;
                 double total = 0;
-                for (std::size_t r = 0; r <= t; ++r) {
+                const auto window = static_cast<std::size_t>(s_.window);
+                const std::size_t first = window == 0 || t < window ? 0 : t - window + 1;
+                for (std::size_t r = first; r <= t; ++r) {
                     double dot = 0;
                     for (std::size_t i = 0; i < d; ++i)
                         dot += q[t][head * d + i] * k[r][kv * d + i];
                     weight.push_back(std::exp(dot / std::sqrt(static_cast<double>(d))));
                     total += weight.back();
                 }
-                for (std::size_t r = 0; r <= t; ++r) {
+                for (std::size_t r = first; r <= t; ++r) {
                     for (std::size_t i = 0; i < d; ++i)
-                        out[head * d + i] += weight[r] / total * v[r][kv * d + i];
+                        out[head * d + i] += weight[r - first] / total * v[r][kv * d + i];
                 }
             }
             const Vec add = project(out, p, "attn_output");

@@ -150,6 +150,53 @@ TEST(Engine, PreemptionChangesNothingButTime) {
     EXPECT_EQ(tight->pages_in_use(), 0);
 }
 
+TEST(Engine, WindowedLayersSeeTheirWindowOnly) {
+    const TinyShape shape{.q8 = true, .output_scale = 4, .window = 40};
+    TinyEngine precise(shape, {.precise = true});
+    std::vector<std::int32_t> ids;
+    for (int i = 0; i < 150; ++i)
+        ids.push_back((i * 37) % test::kTinyTokens);
+    const auto want = precise.model.forward(ids);
+    double diff = 0, norm = 0;
+    ASSERT_TRUE(precise->logits(ids, [&](std::int64_t p, std::span<const float> got) {
+        for (std::size_t i = 0; i < got.size(); ++i) {
+            const double w = want[static_cast<std::size_t>(p)][i];
+            diff += std::pow(static_cast<double>(got[i]) - w, 2);
+            norm += std::pow(w, 2);
+        }
+    }));
+    EXPECT_LT(std::sqrt(diff / norm), 1e-5);
+}
+
+TEST(Engine, WindowedSequencesShareAndPreemptLikeOthers) {
+    const TinyShape shape{.arch = "qwen3", .q8 = true, .output_scale = 4, .window = 40};
+    const auto requests = mixed_requests();
+    TinyEngine single(shape, {.cache_prefixes = false});
+    // A window, a chunk and the pages around them for about three sequences.
+    TinyEngine tight(shape, {.max_seqs = 24, .kv_budget_bytes = 40 * 4096, .prefill_tokens = 64});
+    Collector out;
+    for (int round = 0; round < 2; ++round) { // the second one meets the cache of the first
+        for (std::uint64_t i = 0; i < requests.size(); ++i)
+            ASSERT_TRUE(tight->submit(RequestId{100 * static_cast<std::uint64_t>(round) + i},
+                                      share(requests[i]), kPlenty));
+        tight.run(out);
+        for (std::uint64_t i = 0; i < requests.size(); ++i) {
+            const Answer& a = out[100 * static_cast<std::uint64_t>(round) + i];
+            EXPECT_EQ(a.failure, gen::Failure::none) << a.failure_text;
+            EXPECT_EQ(a.text, single.ask(requests[i]).text) << i;
+        }
+    }
+    tight->drop_prefix_cache();
+    EXPECT_EQ(tight->pages_in_use(), 0);
+}
+
+TEST(Engine, ACacheOfOneWindowIsEnoughForAWindowedModel) {
+    // (40 + 64 + 2 * 64) / 16 + 2 pages.
+    const TinyShape shape{.window = 40};
+    TinyEngine engine(shape, {.kv_budget_bytes = 16 * 4096, .prefill_tokens = 64});
+    EXPECT_EQ(engine.ask(letters(prompt_of(300, 1), 5)).usage.completion_tokens, 5);
+}
+
 TEST(Engine, CancelFreesEverythingWithinOneStep) {
     TinyEngine engine({});
     Collector out;
@@ -398,6 +445,14 @@ TEST(Engine, RefusesWhatPassesABound) {
     EXPECT_EQ(engine->submit(RequestId{4}, share(g), kPlenty).error().code(),
               Code::invalid_argument);
     g.n_choices = 1;
+    g.limits.stop.assign(17, "stop");
+    EXPECT_EQ(engine->submit(RequestId{6}, share(g), kPlenty).error().code(),
+              Code::invalid_argument)
+        << "not busy: nobody should try again";
+    g.limits.stop.assign(1, std::string(513, 's'));
+    EXPECT_EQ(engine->submit(RequestId{7}, share(g), kPlenty).error().code(),
+              Code::invalid_argument);
+    g.limits.stop.clear();
     g.prompts.clear();
     EXPECT_EQ(engine->submit(RequestId{5}, share(g), kPlenty).error().code(),
               Code::invalid_argument);
