@@ -11,6 +11,7 @@
 #include <bloom/cli/verbs.hpp>
 #include <bloom/json/writer.hpp>
 #include <bloom/net/address.hpp>
+#include <bloom/net/port.hpp>
 #include <bloom/provider/kernel_choice.hpp>
 #include <bloom/rt/uring_driver.hpp>
 
@@ -121,11 +122,10 @@ Check check_listen(const std::string& text) {
     const auto address = net::Address::parse(text);
     if (!address)
         return {"address", Check::State::lacking, text, std::string(address.error().message())};
-    const int fd = ::socket(address->is_v6() ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    const bool free = fd >= 0 && ::bind(fd, &address->raw().raw.base, address->raw().size()) == 0;
-    if (fd >= 0) ::close(fd);
-    if (free) return {"address", Check::State::fine, text + " is free", {}};
-    return {"address", Check::State::advice, text + " is taken or not ours",
+    if (net::check_port_free(*address)) {
+        return {"address", Check::State::fine, text + " is free", {}};
+    }
+    return {"address", Check::State::advice, text + " is taken",
             "a node may be running there already; otherwise choose another with --listen"};
 }
 

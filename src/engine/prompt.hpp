@@ -33,6 +33,8 @@ public:
 
     bool has_template() const noexcept { return template_.has_value(); }
 
+    bool has_thinking_switch() const { return template_ && template_->has_thinking_switch(); }
+
     /// All prompts of a request, in order. Errors: invalid_argument with a sentence for the client
     /// (the template's own words where it refuses); others name what the template could not do.
     Result<std::vector<Prompt>> prepare(const gen::Generation& generation) const;

@@ -341,6 +341,7 @@ private:
         model.created = loaded_at_;
         model.size_bytes = info.file_bytes;
         model.context_length = info.ctx_len;
+        model.thinking = info.has_thinking_switch;
         auto list = std::make_shared<registry::ModelList>(*models_.get());
         list->push_back(std::move(model));
         models_.set(std::move(list));

@@ -30,6 +30,7 @@ describe('openai', () => {
     assert.equal(model.id, MODEL);
     assert.equal(model.provider_count, 1);
     assert.equal(model.context_length, 65536);
+    assert.deepEqual(model.supported_features, ['reasoning']);
     await assert.rejects(client.models.retrieve('no/such-model'), OpenAI.NotFoundError);
   });
 

@@ -93,6 +93,7 @@ struct EngineInfo {
     std::int64_t macs_per_token = 0;  ///< multiplications in matrices, the head apart
     std::string kernel_isa;
     bool has_chat_template = false;
+    bool has_thinking_switch = false; ///< requests can turn thinking on or off
 };
 
 /// One loaded model and everything that generates with it: template, tokenizer, batcher, backend,

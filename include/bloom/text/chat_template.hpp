@@ -67,6 +67,9 @@ public:
 
     OutputFormat output_format() const noexcept { return format_; }
 
+    /// Whether a request can switch thinking on or off: the template looks at `enable_thinking`.
+    bool has_thinking_switch() const { return template_.mentions("enable_thinking"); }
+
 private:
     ChatTemplate(jinja::Template parsed, OutputFormat format, const ChatTemplateOptions& options);
 
