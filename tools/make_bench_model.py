@@ -83,6 +83,7 @@ def metadata(layers: int) -> list[bytes]:
         entry("tokenizer.ggml.token_type", I32, [1] * 256 + [3]),
         entry("tokenizer.ggml.merges", STRING, []),
         entry("tokenizer.ggml.eos_token_id", U32, 256),
+        entry("tokenizer.chat_template", STRING, "{% for m in messages %}{{ m.content }}\n{% endfor %}"),
     ]
 
 
