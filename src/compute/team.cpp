@@ -9,6 +9,7 @@
 #include <climits>
 
 #include <bloom/base/check.hpp>
+#include <bloom/base/thread.hpp>
 #include <bloom/compute/team.hpp>
 
 namespace bloom::compute {
@@ -131,6 +132,7 @@ std::uint32_t SpinTeam::await_job(std::uint32_t seen) {
 
 void SpinTeam::worker_main(int worker, int cpu) {
     static_cast<void>(::pthread_setname_np(::pthread_self(), "bloom-compute"));
+    become_compute_thread();
     if (cpu >= 0) pin_current_thread(cpu);
     std::uint32_t seen = 0;
     for (;;) {

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include <bloom/base/log.hpp>
+#include <bloom/base/thread.hpp>
 #include <bloom/rt/compute_pool.hpp>
 #include <bloom/rt/semaphore.hpp>
 #include <bloom/rt/shard.hpp>
@@ -63,6 +64,7 @@ private:
 
     void run() {
         ::pthread_setname_np(::pthread_self(), name_.substr(0, 15).c_str());
+        become_compute_thread();
         std::uint32_t seen = 0;
         while (!ending_.load(std::memory_order_acquire)) {
             signal_.wait(seen, std::memory_order_acquire);
