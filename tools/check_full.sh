@@ -44,7 +44,12 @@ once tsan thread_sanitizer
 once tsan-node sanitized_node tsan
 once asan-node sanitized_node asan
 once large-counts large_counts
-if build fuzz bloom_tests; then
+fuzz_targets=()
+for source in tests/fuzz/*_fuzz.cpp; do
+  name=${source##*/}
+  fuzz_targets+=("bloom_fuzz_${name%_fuzz.cpp}")
+done
+if build fuzz "${fuzz_targets[@]}"; then
   for target in build/fuzz/tests/bloom_fuzz_*; do
     [[ -f "$target" && -x "$target" ]] || continue
     name=${target##*/bloom_fuzz_}
