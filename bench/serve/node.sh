@@ -17,31 +17,10 @@ cleanup() {
 }
 trap cleanup EXIT
 
-nginx=$(command -v nginx || echo /usr/sbin/nginx)
-[[ -x "$nginx" ]] || { echo "nginx is not installed (Debian: nginx-light)" >&2; exit 3; }
+# shellcheck source=bench/serve/nginx.inc.sh
+source "$(dirname "$0")/nginx.inc.sh"
 nginx_port=${NGINX_PORT:-18098}
-cat >"$work/nginx.conf" <<CONF
-daemon off;
-worker_processes 1;
-pid $work/nginx.pid;
-error_log $work/error.log;
-events { worker_connections 1024; }
-http {
-  access_log off;
-  keepalive_requests 100000000;
-  keepalive_timeout 600;
-  client_body_temp_path $work; proxy_temp_path $work; fastcgi_temp_path $work;
-  uwsgi_temp_path $work; scgi_temp_path $work;
-  server {
-    listen 127.0.0.1:$nginx_port;
-    location = /health { default_type application/json; return 200 '{"status":"ok","providers":1}'; }
-  }
-}
-CONF
-taskset -c "$server_cpu" "$nginx" -e "$work/error.log" -p "$work" -c "$work/nginx.conf" &
-pids+=($!)
-for _ in $(seq 100); do [[ -s "$work/nginx.pid" ]] && break; sleep 0.05; done
-nginx_worker=$(pgrep -P "$(cat "$work/nginx.pid")" | head -n 1)
+start_nginx "$nginx_port" "$server_cpu" '{"status":"ok","providers":1}'
 
 export DARKBLOOM_OWNER_KEY=sk-db-bench-key-0123456789abcdef
 taskset -c "$server_cpu" "$build/darkbloom" serve --listen 127.0.0.1:0 --data-dir "$work/data" --model bench:null \
