@@ -88,6 +88,39 @@ void SpinTeam::run(FunctionRef<void(int worker)> work) {
     }
 }
 
+void SpinTeam::run_phases(std::int32_t n_phases,
+                          FunctionRef<void(std::int32_t phase, int worker)> work) {
+    if (n_phases <= 0) return;
+    if (size_ == 1) {
+        for (std::int32_t p = 0; p < n_phases; ++p)
+            work(p, 0);
+        return;
+    }
+    run([&](int w) {
+        work(0, w);
+        for (std::int32_t p = 1; p < n_phases; ++p) {
+            barrier();
+            work(p, w);
+        }
+    });
+}
+
+void SpinTeam::barrier() noexcept {
+    const std::uint32_t gate = gate_.load(std::memory_order_acquire);
+    if (arrived_.fetch_add(1, std::memory_order_acq_rel) == size_ - 1) {
+        arrived_.store(0, std::memory_order_relaxed);
+        gate_.store(gate + 1, std::memory_order_release);
+        return;
+    }
+    for (int spins = 0; gate_.load(std::memory_order_acquire) == gate; ++spins) {
+        if (spins < kSpins) {
+            relax();
+        } else {
+            ::sched_yield();
+        }
+    }
+}
+
 void SpinTeam::begin_step() {
     in_step_.store(true, std::memory_order_seq_cst);
     wake_parked();

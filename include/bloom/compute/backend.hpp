@@ -71,6 +71,9 @@ public:
     /// layout. The source may go after the call.
     /// Errors: out_of_memory, unsupported (k not a multiple of the group).
     virtual Result<WeightId> upload_matrix(const kernels::SourceMatrix& source) = 0;
+    /// The matrices of one role of all experts of a layer, all of the first one's shape and format.
+    /// Errors: as upload_matrix; unsupported when shapes or formats differ.
+    virtual Result<WeightId> upload_experts(std::span<const kernels::SourceMatrix> experts) = 0;
     /// A vector (norm weight, bias), kept in f32.
     virtual Result<WeightId> upload_vector(std::span<const float> values) = 0;
     virtual Result<RopeId> add_rope(RopeSpec spec) = 0;

@@ -91,6 +91,49 @@ struct SiluMulOp {
     TensorId out;
 };
 
+enum class RouteScore : std::uint8_t {
+    softmax, ///< over all experts
+    sigmoid, ///< each on its own
+};
+
+/// Chooses the top_k experts of every row from the router's logits [n_experts], f32 throughout:
+///   s = score(logits), chosen by s + selection_bias (where given), ties to the lower index
+///   w = s of the chosen; divided by their sum with `normalise`; times `scale`
+/// ids [top_k] are i32 in descending order of what they were chosen by, weights [top_k] f32 beside
+/// them. NaN logits choose deterministically and give NaN weights.
+struct RouteOp {
+    TensorId logits;
+    WeightId selection_bias; ///< [n_experts] f32, or none
+    RouteScore score;
+    bool normalise;
+    float scale;
+    std::int32_t top_k;
+    TensorId ids;
+    TensorId weights;
+};
+
+enum class GateActivation : std::uint8_t {
+    silu,
+    gelu_tanh, ///< 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
+};
+
+/// The chosen experts' feed-forward networks, weighted:
+///   out[t] = sum over j < top_k, in order of j, of weights[t, j] * down_e(act(gate_e in[t]) *
+///   up_e in[t]), e = ids[t, j].
+/// gate and up are stacks [n_experts][ffn, cols(in)], down [n_experts][cols(out), ffn], made by
+/// Backend::upload_experts. Only the weights of chosen experts are read.
+struct MoeOp {
+    TensorId in;
+    TensorId ids;
+    TensorId weights;
+    WeightId gate;
+    WeightId up;
+    WeightId down;
+    GateActivation activation;
+    std::int32_t top_k;
+    TensorId out;
+};
+
 /// out[i] = in[logit_rows[i]]: from all rows to the ones that matter.
 struct GatherRowsOp {
     TensorId in;
@@ -103,7 +146,7 @@ struct LogitsOp {
 };
 
 using OpBody = std::variant<EmbedOp, RmsNormOp, MatmulOp, AddOp, RopeOp, KvStoreOp, AttentionOp,
-                            SiluMulOp, GatherRowsOp, LogitsOp>;
+                            SiluMulOp, RouteOp, MoeOp, GatherRowsOp, LogitsOp>;
 
 struct Op {
     OpBody body;
@@ -122,9 +165,9 @@ public:
 
     const TensorDesc& desc(TensorId id) const { return tensors_[index_of(id)]; }
 
-    /// A new intermediate f32 tensor. Reuse handles between layers: each is a buffer.
-    TensorId tensor(std::int64_t cols, RowKind rows = RowKind::tokens) {
-        tensors_.push_back({DType::f32, rows, cols});
+    /// A new intermediate tensor, f32 or i32. Reuse handles between layers: each is a buffer.
+    TensorId tensor(std::int64_t cols, RowKind rows = RowKind::tokens, DType dtype = DType::f32) {
+        tensors_.push_back({dtype, rows, cols});
         return static_cast<TensorId>(tensors_.size() - 1);
     }
 

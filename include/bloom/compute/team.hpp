@@ -25,6 +25,14 @@ public:
     /// workers, everything they write is visible on return. `work` must not call run().
     virtual void run(FunctionRef<void(int worker)> work) = 0;
 
+    /// Calls work(phase, w) for every phase in [0, n_phases) and every w: a phase begins when all
+    /// workers have ended the one before, with what they wrote visible. Workers are woken once.
+    virtual void run_phases(std::int32_t n_phases,
+                            FunctionRef<void(std::int32_t phase, int worker)> work) {
+        for (std::int32_t p = 0; p < n_phases; ++p)
+            run([&](int w) { work(p, w); });
+    }
+
     /// Between these two the workers stay awake: runs follow each other closely.
     virtual void begin_step() {}
 
@@ -63,12 +71,15 @@ public:
     int size() const noexcept override { return size_; }
 
     void run(FunctionRef<void(int worker)> work) override;
+    void run_phases(std::int32_t n_phases,
+                    FunctionRef<void(std::int32_t phase, int worker)> work) override;
     void begin_step() override;
     void end_step() override;
 
 private:
     void worker_main(int worker, int cpu);
     std::uint32_t await_job(std::uint32_t seen);
+    void barrier() noexcept;
     void wake_parked() noexcept;
 
     // Immutable after construction.
@@ -84,6 +95,10 @@ private:
     alignas(64) std::atomic<int> running_{0};
     alignas(64) std::atomic<int> parked_{0};
     std::atomic<bool> in_step_{false};
+
+    // Between phases: the last to arrive opens the gate for the others.
+    alignas(64) std::atomic<int> arrived_{0};
+    alignas(64) std::atomic<std::uint32_t> gate_{0};
 };
 
 /// Pins the calling thread to one CPU. False if the system says no, which callers may ignore.

@@ -52,22 +52,39 @@ CpuBackend::CpuBackend(const CpuBackendOptions& options)
       workers_(static_cast<std::size_t>(options.team->size())) {}
 
 Result<WeightId> CpuBackend::upload_matrix(const kernels::SourceMatrix& source) {
-    BLOOM_CHECK(source.rows > 0);
-    BLOOM_CHECK(source.k > 0);
-    const int group = kernels::group_size(source.format);
-    if (source.k % group != 0) {
+    return upload_experts({&source, 1});
+}
+
+Result<WeightId> CpuBackend::upload_experts(std::span<const kernels::SourceMatrix> experts) {
+    BLOOM_CHECK(!experts.empty());
+    const kernels::SourceMatrix& first = experts[0];
+    BLOOM_CHECK(first.rows > 0);
+    BLOOM_CHECK(first.k > 0);
+    const int group = kernels::group_size(first.format);
+    if (first.k % group != 0) {
         return Error{
             Code::unsupported,
-            fmt::format("a matrix has {} columns, its format packs {} together", source.k, group)};
+            fmt::format("a matrix has {} columns, its format packs {} together", first.k, group)};
     }
-    const std::size_t bytes = table_.packed_bytes(source.format, source.rows, source.k);
-    BLOOM_TRY(std::uint8_t* const data, arena_.take(bytes));
+    for (const kernels::SourceMatrix& e : experts) {
+        if (e.rows != first.rows || e.k != first.k || e.format != first.format) {
+            return Error{Code::unsupported, "the experts of one layer differ in shape or format"};
+        }
+    }
+    const std::size_t bytes =
+        round_up(table_.packed_bytes(first.format, first.rows, first.k), kAlignment);
+    BLOOM_TRY(std::uint8_t* const data, arena_.take(bytes * experts.size()));
     const int n_workers = team_.size();
     team_.run([&](int w) {
-        const Range r = split_range(source.rows, table_.panel_rows, w, n_workers);
-        if (r.begin < r.end) table_.pack(source, r.begin, r.end, data);
+        for (std::size_t e = 0; e < experts.size(); ++e) {
+            const Range r = split_range(first.rows, table_.panel_rows, w, n_workers);
+            if (r.begin < r.end) table_.pack(experts[e], r.begin, r.end, data + e * bytes);
+        }
     });
-    weights_.push_back({{source.format, source.rows, source.k, data}, false});
+    weights_.push_back({.matrix = {first.format, first.rows, first.k, data},
+                        .is_vector = false,
+                        .n_experts = static_cast<std::int64_t>(experts.size()),
+                        .expert_bytes = bytes});
     return static_cast<WeightId>(weights_.size() - 1);
 }
 
@@ -75,7 +92,7 @@ Result<WeightId> CpuBackend::upload_vector(std::span<const float> values) {
     BLOOM_TRY(std::uint8_t* const data, arena_.take(values.size_bytes()));
     std::memcpy(data, values.data(), values.size_bytes());
     const auto n = static_cast<std::int64_t>(values.size());
-    weights_.push_back({{kernels::WeightFormat::f32, 1, n, data}, true});
+    weights_.push_back({.matrix = {kernels::WeightFormat::f32, 1, n, data}, .is_vector = true});
     return static_cast<WeightId>(weights_.size() - 1);
 }
 
@@ -131,7 +148,7 @@ Result<CompiledId> CpuBackend::compile(const Plan& plan) {
     out.list = build_regions(plan, options_.fuse);
     std::size_t bytes = 0;
     for (const TensorDesc& d : plan.tensors()) {
-        BLOOM_CHECK(d.dtype == DType::f32);
+        BLOOM_CHECK(size_of(d.dtype) == sizeof(float));
         Buffer b;
         b.offset = bytes;
         b.cols = d.cols;
@@ -198,6 +215,42 @@ void CpuBackend::check_inputs(const Compiled& plan, const StepInputs& in) {
         rope.grow_to(last);
 }
 
+void CpuBackend::add_phases(const Region& region) {
+    if (const auto* rows = std::get_if<RowsRegion>(&region)) {
+        if (count(rows->rows) > 0) phases_.push_back({StepPhase::Kind::rows, &region});
+    } else if (std::holds_alternative<MatmulRegion>(region)) {
+        add_matmul_phases(region);
+    } else {
+        add_attention_phases(region);
+    }
+}
+
+void CpuBackend::run_phase(const StepPhase& phase, int worker) {
+    switch (phase.kind) {
+    case StepPhase::Kind::rows: {
+        const auto* rows = std::get_if<RowsRegion>(phase.region);
+        run_rows(rows != nullptr ? *rows : std::get<AttentionRegion>(*phase.region).prepare,
+                 worker);
+        break;
+    }
+    case StepPhase::Kind::prepare:
+        run_prepare(std::get<MatmulRegion>(*phase.region), worker);
+        break;
+    case StepPhase::Kind::multiply:
+        run_multiply(std::get<MatmulRegion>(*phase.region), worker);
+        break;
+    case StepPhase::Kind::prepare_multiply:
+        run_prepare_multiply(std::get<MatmulRegion>(*phase.region), worker);
+        break;
+    case StepPhase::Kind::attend_by_head:
+        attend_by_head(std::get<AttentionRegion>(*phase.region), worker);
+        break;
+    case StepPhase::Kind::attend:
+        attend_split(std::get<AttentionRegion>(*phase.region).op, worker);
+        break;
+    }
+}
+
 Result<> CpuBackend::run(CompiledId id, const StepInputs& inputs) {
     BLOOM_CHECK(index_of(id) < compiled_.size());
     const Compiled& plan = compiled_[index_of(id)];
@@ -205,15 +258,12 @@ Result<> CpuBackend::run(CompiledId id, const StepInputs& inputs) {
     plan_ = &plan;
     inputs_ = &inputs;
     n_logits_ = static_cast<std::int64_t>(inputs.logit_rows.size());
-    for (const Region& region : plan.list.regions) {
-        if (const auto* rows = std::get_if<RowsRegion>(&region)) {
-            run_rows(*rows);
-        } else if (const auto* matmul = std::get_if<MatmulRegion>(&region)) {
-            run_matmul(*matmul);
-        } else {
-            run_attention(std::get<AttentionRegion>(region));
-        }
-    }
+    phases_.clear();
+    for (const Region& region : plan.list.regions)
+        add_phases(region);
+    team_.run_phases(static_cast<std::int32_t>(phases_.size()), [&](std::int32_t p, int w) {
+        run_phase(phases_[static_cast<std::size_t>(p)], w);
+    });
     inputs_ = nullptr;
     return {};
 }

@@ -50,6 +50,14 @@ struct KvPool {
 struct Weight {
     kernels::PackedMatrix matrix{};
     bool is_vector = false;
+    std::int64_t n_experts = 1;   ///< matrices of this shape, one after the other
+    std::size_t expert_bytes = 0; ///< from one to the next
+
+    kernels::PackedMatrix expert(std::int64_t e) const noexcept {
+        kernels::PackedMatrix one = matrix;
+        one.data += static_cast<std::size_t>(e) * expert_bytes;
+        return one;
+    }
 
     const float* vector() const noexcept { return reinterpret_cast<const float*>(matrix.data); }
 };
@@ -75,6 +83,21 @@ struct Activations {
     kernels::QuantisedActivations q64{};
 };
 
+/// What all workers do between two barriers of a step.
+struct StepPhase {
+    enum class Kind : std::uint8_t {
+        rows,             ///< a RowsRegion, or the operations before an attention
+        prepare,          ///< a MatmulRegion's activations, each row once, shared by all
+        multiply,         ///< its products, from what `prepare` left
+        prepare_multiply, ///< both at once: few rows, which every worker prepares for itself
+        attend_by_head,   ///< an AttentionRegion with its preparation, by (row, kv head)
+        attend,           ///< an AttentionRegion alone
+    };
+
+    Kind kind;
+    const Region* region;
+};
+
 /// What one worker needs for itself.
 struct WorkerScratch {
     Mapping memory;                 ///< prepared rows of small batches
@@ -88,6 +111,7 @@ public:
     std::string_view name() const noexcept override { return options_.table->isa; }
 
     Result<WeightId> upload_matrix(const kernels::SourceMatrix& source) override;
+    Result<WeightId> upload_experts(std::span<const kernels::SourceMatrix> experts) override;
     Result<WeightId> upload_vector(std::span<const float> values) override;
     Result<RopeId> add_rope(RopeSpec spec) override;
     Result<KvPoolId> allocate_kv(const KvGroupSpec& spec, std::int64_t n_pages) override;
@@ -106,10 +130,15 @@ private:
 
     // run
     void check_inputs(const Compiled& plan, const StepInputs& inputs);
-    void run_rows(const RowsRegion& region);
+    void add_phases(const Region& region);
+    void add_matmul_phases(const Region& region);
+    void add_attention_phases(const Region& region);
+    void run_phase(const StepPhase& phase, int worker);
+    void run_rows(const RowsRegion& region, int worker);
     void run_row(const RowOp& op, std::int64_t row);
-    void run_matmul(const MatmulRegion& region);
-    void run_attention(const AttentionRegion& region);
+    void run_prepare(const MatmulRegion& region, int worker);
+    void run_multiply(const MatmulRegion& region, int worker);
+    void run_prepare_multiply(const MatmulRegion& region, int worker);
     void attend_by_head(const AttentionRegion& region, int worker);
     void attend_split(const AttentionOp& op, int worker);
     void prepare_head(const AttentionRegion& region, std::int64_t row, std::int32_t kv_head);
@@ -162,6 +191,7 @@ private:
     // The step being run; plan_ and n_logits_ stay for sample() and read_logits().
     const Compiled* plan_ = nullptr;
     const StepInputs* inputs_ = nullptr;
+    std::vector<StepPhase> phases_;
     std::int64_t n_logits_ = 0;
 };
 

@@ -27,6 +27,12 @@ bool reads(const OpBody& body, TensorId t) {
 
         bool operator()(const SiluMulOp& op) const { return op.gate == t || op.up == t; }
 
+        bool operator()(const RouteOp& op) const { return op.logits == t; }
+
+        bool operator()(const MoeOp& op) const {
+            return op.in == t || op.ids == t || op.weights == t;
+        }
+
         bool operator()(const GatherRowsOp& op) const { return op.in == t; }
 
         bool operator()(const LogitsOp& op) const { return op.in == t; }
@@ -54,6 +60,10 @@ bool overwrites(const OpBody& body, TensorId t) {
         bool operator()(const AttentionOp& op) const { return op.out == t; }
 
         bool operator()(const SiluMulOp& op) const { return op.out == t; }
+
+        bool operator()(const RouteOp& op) const { return op.ids == t || op.weights == t; }
+
+        bool operator()(const MoeOp& op) const { return op.out == t; }
 
         bool operator()(const GatherRowsOp& op) const { return op.out == t; }
 

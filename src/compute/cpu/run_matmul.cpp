@@ -137,27 +137,38 @@ void CpuBackend::multiply(const MatmulRegion& region, const Activations& a, std:
     }
 }
 
-void CpuBackend::run_matmul(const MatmulRegion& region) {
+void CpuBackend::add_matmul_phases(const Region& any) {
+    const auto& region = std::get<MatmulRegion>(any);
     const std::int64_t n = count(buffer(region.in).rows);
     if (n == 0) return;
-    const int n_workers = team_.size();
-    if (n <= kRedundantRows && n_workers > 1) {
-        team_.run([&](int w) {
-            const Activations a =
-                lay_out(region, workers_[static_cast<std::size_t>(w)].memory.data(), n);
-            prepare(region, a, 0, n);
-            multiply(region, a, n, w);
-        });
+    if (n <= kRedundantRows && team_.size() > 1) {
+        phases_.push_back({StepPhase::Kind::prepare_multiply, &any});
         return;
     }
     const Activations a = lay_out(region, prepared_.data(), n);
     if (region.norm || a.q32.q != nullptr || a.q64.q != nullptr) {
-        team_.run([&](int w) {
-            const Range r = split_range(n, 1, w, n_workers);
-            prepare(region, a, r.begin, r.end);
-        });
+        phases_.push_back({StepPhase::Kind::prepare, &any});
     }
-    team_.run([&](int w) { multiply(region, a, n, w); });
+    phases_.push_back({StepPhase::Kind::multiply, &any});
+}
+
+void CpuBackend::run_prepare(const MatmulRegion& region, int worker) {
+    const std::int64_t n = count(buffer(region.in).rows);
+    const Range r = split_range(n, 1, worker, team_.size());
+    prepare(region, lay_out(region, prepared_.data(), n), r.begin, r.end);
+}
+
+void CpuBackend::run_multiply(const MatmulRegion& region, int worker) {
+    const std::int64_t n = count(buffer(region.in).rows);
+    multiply(region, lay_out(region, prepared_.data(), n), n, worker);
+}
+
+void CpuBackend::run_prepare_multiply(const MatmulRegion& region, int worker) {
+    const std::int64_t n = count(buffer(region.in).rows);
+    std::uint8_t* const own = workers_[static_cast<std::size_t>(worker)].memory.data();
+    const Activations a = lay_out(region, own, n);
+    prepare(region, a, 0, n);
+    multiply(region, a, n, worker);
 }
 
 } // namespace bloom::compute::cpu

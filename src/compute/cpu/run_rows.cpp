@@ -81,23 +81,12 @@ void CpuBackend::run_row(const RowOp& any, std::int64_t r) {
     std::visit(Visitor{*this, r}, any);
 }
 
-void CpuBackend::run_rows(const RowsRegion& region) {
-    const std::int64_t n = count(region.rows);
-    const auto work = [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t r = begin; r < end; ++r) {
-            for (const RowOp& op : region.ops)
-                run_row(op, r);
-        }
-    };
-    if (n <= 1) { // not worth waking anybody
-        work(0, n);
-        return;
+void CpuBackend::run_rows(const RowsRegion& region, int worker) {
+    const Range mine = split_range(count(region.rows), 1, worker, team_.size());
+    for (std::int64_t r = mine.begin; r < mine.end; ++r) {
+        for (const RowOp& op : region.ops)
+            run_row(op, r);
     }
-    const int n_workers = team_.size();
-    team_.run([&](int w) {
-        const Range r = split_range(n, 1, w, n_workers);
-        work(r.begin, r.end);
-    });
 }
 
 std::int64_t CpuBackend::attention_begin(const KvPool& pool, std::int32_t position) const noexcept {
@@ -206,16 +195,17 @@ void CpuBackend::attend_split(const AttentionOp& op, int worker) {
     }
 }
 
-void CpuBackend::run_attention(const AttentionRegion& region) {
+void CpuBackend::add_attention_phases(const Region& any) {
+    const auto& region = std::get<AttentionRegion>(any);
     const std::int64_t items =
         count(RowKind::tokens) * pools_[index_of(region.op.pool)].spec.n_kv_heads;
     const bool prepares = !region.prepare.ops.empty();
     if (prepares && plan_->key.phase == Phase::decode && items >= team_.size()) {
-        team_.run([&](int w) { attend_by_head(region, w); });
+        phases_.push_back({StepPhase::Kind::attend_by_head, &any});
         return;
     }
-    if (prepares) run_rows(region.prepare);
-    team_.run([&](int w) { attend_split(region.op, w); });
+    if (prepares) phases_.push_back({StepPhase::Kind::rows, &any});
+    phases_.push_back({StepPhase::Kind::attend, &any});
 }
 
 } // namespace bloom::compute::cpu

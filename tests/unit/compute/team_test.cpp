@@ -46,6 +46,37 @@ TEST(SpinTeam, RunsEveryWorkerOncePerCall) {
     EXPECT_EQ(calls, (std::vector<int>{2000, 2000, 2000, 2000}));
 }
 
+TEST(SpinTeam, PhasesFollowEachOtherWithWhatWasWritten) {
+    constexpr int kPhases = 64;
+    for (const int size : {1, 2, 3, 5}) {
+        SpinTeam team(size);
+        for (int round = 0; round < 50; ++round) {
+            std::vector<std::int64_t> values(static_cast<std::size_t>(size), 1);
+            std::vector<std::int64_t> next(values.size(), 0);
+            team.run_phases(kPhases, [&](std::int32_t p, int w) {
+                const auto& from = p % 2 == 0 ? values : next;
+                auto& to = p % 2 == 0 ? next : values;
+                std::int64_t sum = 0;
+                for (const std::int64_t v : from)
+                    sum += v;
+                to[static_cast<std::size_t>(w)] = (sum + p) % 1'000'003;
+            });
+            std::int64_t expected = 1; // all workers hold the same value after a phase
+            for (int p = 0; p < kPhases; ++p)
+                expected = (expected * size + p) % 1'000'003;
+            for (const std::int64_t v : values)
+                ASSERT_EQ(v, expected) << size;
+        }
+    }
+}
+
+TEST(SerialTeam, RunsAllWorkersOfAPhaseBeforeTheNext) {
+    SerialTeam team(2);
+    std::vector<std::pair<int, int>> calls;
+    team.run_phases(2, [&](std::int32_t p, int w) { calls.emplace_back(p, w); });
+    EXPECT_EQ(calls, (std::vector<std::pair<int, int>>{{0, 0}, {0, 1}, {1, 0}, {1, 1}}));
+}
+
 TEST(SpinTeam, ResultsOfOneRunAreVisibleInTheNext) {
     SpinTeam team(3);
     std::vector<std::int64_t> values(300, 1);
