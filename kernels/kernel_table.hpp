@@ -74,6 +74,8 @@ struct PackedMatrix {
 /// sum = scale * sum_i q_i (for affine8's biases). A group with a NaN or an infinity has scale NaN
 /// and q = 0, so that every product with it is NaN. No buffer needs padding or alignment: kernels
 /// read and write exactly what is described here.
+/// `rows` lets a product take its tokens from anywhere: its token i is row rows[i] of the buffers
+/// (an expert's tokens are not copied); null: row i. quantise() ignores it.
 struct QuantisedActivations {
     std::int8_t* q;
     float* scale;
@@ -81,6 +83,7 @@ struct QuantisedActivations {
     float* sum;
     std::int64_t q_stride;
     std::int64_t group_stride;
+    const std::int32_t* rows = nullptr;
 };
 
 enum class KvType : std::uint8_t { f32, f16 };
@@ -120,7 +123,7 @@ struct KernelTable {
     void (*quantise)(WeightFormat format, const float* x, std::int64_t x_stride, std::int64_t n,
                      std::int64_t k, const QuantisedActivations& out) noexcept;
     /// y[t, r] = sum_k w[r, k] x[t, k] for rows [row_begin, row_end), tokens [0, n); quantised
-    /// formats.
+    /// formats. Token t of x is activation row x.rows[t], where rows are given.
     void (*matmul_q8)(const PackedMatrix& w, const QuantisedActivations& x, std::int64_t n,
                       std::int64_t row_begin, std::int64_t row_end, float* y,
                       std::int64_t y_stride) noexcept;
