@@ -99,6 +99,17 @@ struct KvPages {
 
 inline constexpr int kPageTokens = 16;
 
+/// How experts are chosen: KernelTable::route.
+struct RouteRule {
+    bool sigmoid; ///< each score on its own; otherwise softmax over all
+    bool normalise;
+    float scale;
+    std::int32_t top_k;
+};
+
+/// The scores of one row are kept on the stack.
+inline constexpr std::int64_t kRouteExpertsMax = 4096;
+
 /// One instruction set's operations. Thread: any; each writes only its named output range.
 /// Sums run in a fixed documented order that depends on shapes and position only, never on the
 /// number of tokens in the call or on how rows are split (design decision 23).
@@ -141,6 +152,8 @@ struct KernelTable {
     void (*rope)(float* head, const float* cos, const float* sin, std::int64_t n_pairs) noexcept;
     /// out[i] = silu(gate[i]) * up[i].
     void (*silu_mul)(const float* gate, const float* up, std::int64_t n, float* out) noexcept;
+    /// out[i] = gelu(gate[i]) * up[i], gelu(x) = 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).
+    void (*gelu_tanh_mul)(const float* gate, const float* up, std::int64_t n, float* out) noexcept;
     /// y[i] += x[i].
     void (*add)(float* y, const float* x, std::int64_t n) noexcept;
     /// Stores n f32 values as KvType.
@@ -149,6 +162,20 @@ struct KernelTable {
     std::int64_t (*argmax)(const float* x, std::int64_t n) noexcept;
     /// Largest value and sum of exp(x - max), for softmax and log-probabilities.
     void (*softmax_stats)(const float* x, std::int64_t n, float* max, double* sum) noexcept;
+
+    // --- experts -------------------------------------------------------------------------------
+    /// Chooses rule.top_k of n experts from the router's logits [n]: s = their softmax or sigmoids;
+    /// ids in descending order of s + bias (bias [n], or null), the lower index first among equals,
+    /// never one twice; weights = s of the chosen by rule.normalise over their sum, times
+    /// rule.scale. 1 <= top_k <= n <= kRouteExpertsMax. Scores that are NaN are chosen last, lowest
+    /// index first, and give NaN weights; one NaN logit makes every score of a softmax NaN.
+    void (*route)(const float* logits, const float* bias, std::int64_t n, const RouteRule& rule,
+                  std::int32_t* ids, float* weights) noexcept;
+    /// out[i] = sum of weights[j] * y[rows[j] * y_stride + i] over j < n_rows, in order of j; i <
+    /// n, n_rows >= 1.
+    void (*weighted_sum)(const float* y, std::int64_t y_stride, const std::int32_t* rows,
+                         const float* weights, std::int64_t n_rows, std::int64_t n,
+                         float* out) noexcept;
 
     // --- attention -----------------------------------------------------------------------------
     /// One query row's heads [head_begin, head_end) (all of n_heads, GQA: kv head = h / (n_heads /
