@@ -124,6 +124,9 @@ public:
     BackendMemory memory() const noexcept override;
 
 private:
+    // sample
+    static std::int32_t best_of(std::span<const std::int32_t> parts, std::span<const float> logits);
+
     // compile
     Result<> reserve_scratch(std::size_t shared, std::size_t prepared, std::size_t per_worker);
     std::size_t prepared_bytes(const Plan& plan, std::int64_t rows) const;
@@ -148,7 +151,12 @@ private:
 
     Activations lay_out(const MatmulRegion& region, std::uint8_t* at, std::int64_t rows) const;
     void prepare(const MatmulRegion& region, const Activations& a, std::int64_t begin,
-                 std::int64_t end);
+                 std::int64_t end, const Range& keep);
+    /// The input row that the region's norm reads. A looked-up row goes to `own` and its columns
+    /// `keep` to the region's input; all of it there at once when `keep` is everything.
+    const float* source_row(const MatmulRegion& region, std::int64_t t, float* own,
+                            const Range& keep);
+    void look_up(const EmbedOp& op, std::int64_t row, float* out) const;
     void multiply(const MatmulRegion& region, const Activations& a, std::int64_t n, int worker);
     void multiply_rows(const MatmulOp& op, const Activations& a, std::int64_t n, std::int64_t begin,
                        std::int64_t end);
@@ -193,6 +201,7 @@ private:
     const StepInputs* inputs_ = nullptr;
     std::vector<StepPhase> phases_;
     std::int64_t n_logits_ = 0;
+    std::vector<std::int32_t> best_; ///< [workers, rows]: sample()'s choice in each worker's part
 };
 
 } // namespace bloom::compute::cpu

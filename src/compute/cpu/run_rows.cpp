@@ -27,17 +27,19 @@ void CpuBackend::store_head(const KvStoreOp& op, std::int64_t r, std::int32_t kv
                     page + (values + in_page) * bytes);
 }
 
+void CpuBackend::look_up(const EmbedOp& op, std::int64_t r, float* out) const {
+    const auto token = inputs_->tokens[static_cast<std::size_t>(r)];
+    const kernels::PackedMatrix& table = weight(op.table).matrix;
+    BLOOM_CHECK(token >= 0 && token < table.rows);
+    table_.unpack_row(table, token, out);
+}
+
 void CpuBackend::run_row(const RowOp& any, std::int64_t r) {
     struct Visitor {
         CpuBackend& b;
         std::int64_t r;
 
-        void operator()(const EmbedOp& op) const {
-            const auto token = b.inputs_->tokens[static_cast<std::size_t>(r)];
-            const kernels::PackedMatrix& table = b.weight(op.table).matrix;
-            BLOOM_CHECK(token >= 0 && token < table.rows);
-            b.table_.unpack_row(table, token, b.row(op.out, r));
-        }
+        void operator()(const EmbedOp& op) const { b.look_up(op, r, b.row(op.out, r)); }
 
         void operator()(const RmsNormOp& op) const {
             const float* const w = b.weight(op.weight).vector();
