@@ -22,9 +22,12 @@ const KernelTable kTable = {
     .silu_mul = &silu_mul,
     .add = &add,
     .store_kv = &store_kv,
+    .store_key = &store_key,
     .argmax = &argmax,
     .softmax_stats = &softmax_stats,
     .attention = &attention,
+    .attention_fold = &attention_fold,
+    .attention_finish = &attention_finish,
 };
 
 const Probe kProbe = {
