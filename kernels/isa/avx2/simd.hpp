@@ -19,7 +19,9 @@ constexpr int kStep = 2;
 // 8 accumulators, 2 codes, 1 activation, 2 products of 16 registers.
 constexpr int kTileTokens = 4;
 constexpr int kStreamTokens = 4;
-constexpr int kSharedHeads = 4;
+// 12 sums, 2 keys or values, 1 query or weight.
+constexpr int kAttentionRows = 6;
+constexpr int kAttentionSums = 12;
 constexpr bool kWidens = true;
 using XCode = std::int16_t;
 using Codes = __m256i;

@@ -23,11 +23,14 @@ const KernelTable kTable = {
     .gelu_tanh_mul = &gelu_tanh_mul,
     .add = &add,
     .store_kv = &store_kv,
+    .store_key = &store_key,
     .argmax = &argmax,
     .softmax_stats = &softmax_stats,
     .route = &route,
     .weighted_sum = &weighted_sum,
     .attention = &attention,
+    .attention_fold = &attention_fold,
+    .attention_finish = &attention_finish,
 };
 
 const Probe kProbe = {

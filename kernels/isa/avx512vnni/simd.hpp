@@ -19,7 +19,9 @@ constexpr int kStep = 4;
 constexpr int kTileTokens = 6;
 // 16 + 16: the f32 accumulators go through the stack once a group, which streaming hides.
 constexpr int kStreamTokens = 8;
-constexpr int kSharedHeads = 8;
+// 24 sums, 2 keys or values, 1 query or weight.
+constexpr int kAttentionRows = 12;
+constexpr int kAttentionSums = 24;
 constexpr bool kWidens = false;
 using XCode = std::int8_t;
 using Codes = __m512i;

@@ -118,6 +118,7 @@ Result<KvPoolId> CpuBackend::allocate_kv(const KvGroupSpec& spec, std::int64_t n
     pool.layer_bytes = pool.page_bytes / std::max(spec.n_layers, 1);
     BLOOM_TRY(pool.memory, Mapping::make(static_cast<std::size_t>(pool.page_bytes) *
                                          static_cast<std::size_t>(n_pages)));
+    BLOOM_OK(reserve_attention(pool));
     pools_.push_back(std::move(pool));
     return static_cast<KvPoolId>(pools_.size() - 1);
 }
@@ -250,7 +251,10 @@ void CpuBackend::run_phase(const StepPhase& phase, int worker) {
         attend_by_head(std::get<AttentionRegion>(*phase.region), worker);
         break;
     case StepPhase::Kind::attend:
-        attend_split(std::get<AttentionRegion>(*phase.region).op, worker);
+        attend(std::get<AttentionRegion>(*phase.region).op, worker);
+        break;
+    case StepPhase::Kind::attend_merge:
+        attend_merge(std::get<AttentionRegion>(*phase.region).op, worker);
         break;
     }
 }
