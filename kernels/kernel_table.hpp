@@ -16,6 +16,7 @@ enum CpuFeature : std::uint32_t {
     kAvx512Vnni = 1U << 4,
     kNeonDot = 1U << 5,
     kNeonI8mm = 1U << 6,
+    kAvxVnni = 1U << 7, ///< the 256-bit form with its own encoding
 };
 
 /// Weight storage after packing. Codes are unsigned 8 bit: q8_0 has w = scale * (code - 128),

@@ -232,6 +232,12 @@ inline Vi dot_step(Vi acc, Codes codes, const XCode* x) noexcept {
     return acc;
 }
 
+/// Where the sum of a group starts: what dot_step adds up to from here is sum of code * q for a
+/// biased format, sum of (code - 128) * q for another. init = -128 * sum q.
+inline std::int32_t dot_start(std::int32_t init, bool biased) noexcept {
+    return biased ? 0 : init;
+}
+
 /// The n activations of a group as dot_step wants them: themselves, or widened into the buffer.
 inline const XCode* x_codes(const std::int8_t* q, int, XCode*) noexcept {
     return q;
