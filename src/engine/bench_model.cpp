@@ -79,7 +79,7 @@ Result<std::vector<BenchModelRow>> bench_model(Engine& engine, const BenchModelO
         row.seconds_mad = t.mad;
         const double tokens = static_cast<double>(batch) * options.generated_tokens;
         row.tokens_per_s = rate(tokens, t.seconds);
-        row.weight_bytes_per_step = static_cast<double>(engine.info().bytes_per_token);
+        row.weight_bytes_per_step = engine.info().traffic.bytes_per_step(batch);
         row.gb_per_s = rate(row.weight_bytes_per_step * options.generated_tokens, t.seconds) * 1e-9;
         row.gops = rate(tokens * ops_per_token, t.seconds) * 1e-9;
         rows.push_back(row);
