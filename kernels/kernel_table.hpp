@@ -97,6 +97,9 @@ struct KvPages {
 
 inline constexpr int kPageTokens = 16;
 
+/// Values that softmax_sums adds into one sum.
+inline constexpr int kSoftmaxBlock = 1024;
+
 /// One instruction set's operations. Thread: any; each writes only its named output range.
 /// Sums run in a fixed documented order that depends on shapes and position only, never on the
 /// number of tokens in the call or on how rows are split (design decision 23).
@@ -147,6 +150,25 @@ struct KernelTable {
     std::int64_t (*argmax)(const float* x, std::int64_t n) noexcept;
     /// Largest value and sum of exp(x - max), for softmax and log-probabilities.
     void (*softmax_stats)(const float* x, std::int64_t n, float* max, double* sum) noexcept;
+
+    // --- sampling: rows of logits ---------------------------------------------------------------
+    /// The k largest values above -infinity, largest first, the lower index first among equals.
+    /// Returns how many: fewer than k where there are no more. ids, values: [k].
+    std::int64_t (*top_k)(const float* x, std::int64_t n, std::int64_t k, std::int32_t* ids,
+                          float* values) noexcept;
+    /// Values of at least `threshold` with their indices, ascending; the first `capacity` of them
+    /// are stored. Returns how many there are. ids, values: [capacity].
+    std::int64_t (*select_at_least)(const float* x, std::int64_t n, float threshold,
+                                    std::int64_t capacity, std::int32_t* ids,
+                                    float* values) noexcept;
+    /// out[i] = exp((x[i] - max) * scale), 0 for NaN. max is finite and at least every x[i], scale
+    /// above 0 and finite. An element's bits depend on its value alone. In place is fine.
+    void (*softmax_weights)(const float* x, std::int64_t n, float max, float scale,
+                            float* out) noexcept;
+    /// The sums of the same weights over [0, kSoftmaxBlock), [kSoftmaxBlock, 2 * kSoftmaxBlock), ..
+    /// sums: one for each block, the last perhaps short.
+    void (*softmax_sums)(const float* x, std::int64_t n, float max, float scale,
+                         double* sums) noexcept;
 
     // --- attention -----------------------------------------------------------------------------
     /// One query row's heads [head_begin, head_end) (all of n_heads, GQA: kv head = h / (n_heads /
