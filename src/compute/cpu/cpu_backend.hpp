@@ -140,8 +140,8 @@ struct AttentionBlock {
 /// A worker's memory for attention, one after the other.
 struct AttentionScratch {
     float* working; ///< the kernel's
-    float*
-        folded; ///< the part of the block at hand; at last of one that the next worker goes on with
+    /// The part of the block at hand; at last of one that the next worker goes on with.
+    float* folded;
     float* tail; ///< parts, chunk by chunk, of a block that an earlier worker began
 };
 
