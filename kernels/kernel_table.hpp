@@ -74,6 +74,8 @@ struct PackedMatrix {
 /// sum = scale * sum_i q_i (for affine8's biases). A group with a NaN or an infinity has scale NaN
 /// and q = 0, so that every product with it is NaN. No buffer needs padding or alignment: kernels
 /// read and write exactly what is described here.
+/// `rows` lets a product take its tokens from anywhere: its token i is row rows[i] of the buffers
+/// (an expert's tokens are not copied); null: row i. quantise() ignores it.
 struct QuantisedActivations {
     std::int8_t* q;
     float* scale;
@@ -81,6 +83,7 @@ struct QuantisedActivations {
     float* sum;
     std::int64_t q_stride;
     std::int64_t group_stride;
+    const std::int32_t* rows = nullptr;
 };
 
 enum class KvType : std::uint8_t { f32, f16 };
@@ -95,6 +98,17 @@ struct KvPages {
 };
 
 inline constexpr int kPageTokens = 16;
+
+/// How experts are chosen: KernelTable::route.
+struct RouteRule {
+    bool sigmoid; ///< each score on its own; otherwise softmax over all
+    bool normalise;
+    float scale;
+    std::int32_t top_k;
+};
+
+/// The scores of one row are kept on the stack.
+inline constexpr std::int64_t kRouteExpertsMax = 4096;
 
 /// One instruction set's operations. Thread: any; each writes only its named output range.
 /// Sums run in a fixed documented order that depends on shapes and position only, never on the
@@ -120,7 +134,7 @@ struct KernelTable {
     void (*quantise)(WeightFormat format, const float* x, std::int64_t x_stride, std::int64_t n,
                      std::int64_t k, const QuantisedActivations& out) noexcept;
     /// y[t, r] = sum_k w[r, k] x[t, k] for rows [row_begin, row_end), tokens [0, n); quantised
-    /// formats.
+    /// formats. Token t of x is activation row x.rows[t], where rows are given.
     void (*matmul_q8)(const PackedMatrix& w, const QuantisedActivations& x, std::int64_t n,
                       std::int64_t row_begin, std::int64_t row_end, float* y,
                       std::int64_t y_stride) noexcept;
@@ -138,6 +152,8 @@ struct KernelTable {
     void (*rope)(float* head, const float* cos, const float* sin, std::int64_t n_pairs) noexcept;
     /// out[i] = silu(gate[i]) * up[i].
     void (*silu_mul)(const float* gate, const float* up, std::int64_t n, float* out) noexcept;
+    /// out[i] = gelu(gate[i]) * up[i], gelu(x) = 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).
+    void (*gelu_tanh_mul)(const float* gate, const float* up, std::int64_t n, float* out) noexcept;
     /// y[i] += x[i].
     void (*add)(float* y, const float* x, std::int64_t n) noexcept;
     /// Stores n f32 values as KvType.
@@ -146,6 +162,20 @@ struct KernelTable {
     std::int64_t (*argmax)(const float* x, std::int64_t n) noexcept;
     /// Largest value and sum of exp(x - max), for softmax and log-probabilities.
     void (*softmax_stats)(const float* x, std::int64_t n, float* max, double* sum) noexcept;
+
+    // --- experts -------------------------------------------------------------------------------
+    /// Chooses rule.top_k of n experts from the router's logits [n]: s = their softmax or sigmoids;
+    /// ids in descending order of s + bias (bias [n], or null), the lower index first among equals,
+    /// never one twice; weights = s of the chosen by rule.normalise over their sum, times
+    /// rule.scale. 1 <= top_k <= n <= kRouteExpertsMax. Scores that are NaN are chosen last, lowest
+    /// index first, and give NaN weights; one NaN logit makes every score of a softmax NaN.
+    void (*route)(const float* logits, const float* bias, std::int64_t n, const RouteRule& rule,
+                  std::int32_t* ids, float* weights) noexcept;
+    /// out[i] = sum of weights[j] * y[rows[j] * y_stride + i] over j < n_rows, in order of j; i <
+    /// n, n_rows >= 1.
+    void (*weighted_sum)(const float* y, std::int64_t y_stride, const std::int32_t* rows,
+                         const float* weights, std::int64_t n_rows, std::int64_t n,
+                         float* out) noexcept;
 
     // --- attention -----------------------------------------------------------------------------
     /// One query row's heads [head_begin, head_end) (all of n_heads, GQA: kv head = h / (n_heads /

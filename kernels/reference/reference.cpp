@@ -130,6 +130,33 @@ double silu(double x) {
     return x / (1.0 + std::exp(-x));
 }
 
+double gelu_tanh(double x) {
+    const double u = std::sqrt(2.0 / 3.14159265358979323846) * (x + 0.044715 * x * x * x);
+    return 0.5 * x * (1.0 + std::tanh(u));
+}
+
+void route_scores(const float* logits, std::int64_t n, bool sigmoid, double* s) {
+    const double top = static_cast<double>(*std::max_element(logits, logits + n));
+    double sum = 0.0;
+    for (std::int64_t i = 0; i < n; ++i) {
+        const double x = static_cast<double>(logits[i]);
+        s[i] = sigmoid ? 1.0 / (1.0 + std::exp(-x)) : std::exp(x - top);
+        sum += s[i];
+    }
+    for (std::int64_t i = 0; i < n && !sigmoid; ++i)
+        s[i] /= sum;
+}
+
+void route_weights(const double* s, const RouteRule& rule, const std::int32_t* ids,
+                   double* weights) {
+    double sum = 0.0;
+    for (std::int32_t j = 0; j < rule.top_k; ++j)
+        sum += s[ids[j]];
+    for (std::int32_t j = 0; j < rule.top_k; ++j) {
+        weights[j] = s[ids[j]] / (rule.normalise ? sum : 1.0) * static_cast<double>(rule.scale);
+    }
+}
+
 void attention(const float* q, const KvPages& kv, int kv_head, std::int64_t begin, std::int64_t end,
                float scale, double* out) {
     const std::int64_t dim = kv.head_dim;

@@ -20,10 +20,13 @@ const KernelTable kTable = {
     .rms_norm = &rms_norm,
     .rope = &rope,
     .silu_mul = &silu_mul,
+    .gelu_tanh_mul = &gelu_tanh_mul,
     .add = &add,
     .store_kv = &store_kv,
     .argmax = &argmax,
     .softmax_stats = &softmax_stats,
+    .route = &route,
+    .weighted_sum = &weighted_sum,
     .attention = &attention,
 };
 

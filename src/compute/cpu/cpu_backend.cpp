@@ -133,8 +133,8 @@ BackendMemory CpuBackend::memory() const noexcept {
     m.weight_bytes = arena_.used_bytes();
     for (const KvPool& p : pools_)
         m.kv_bytes += p.page_bytes * p.n_pages;
-    m.scratch_bytes = static_cast<std::int64_t>(shared_.size() + prepared_.size() +
-                                                worker_bytes_ * workers_.size());
+    m.scratch_bytes = static_cast<std::int64_t>(shared_.size() + prepared_.size() + hidden_.size() +
+                                                (worker_bytes_ + expert_bytes_) * workers_.size());
     for (const RopeTable& r : ropes_) {
         m.scratch_bytes +=
             static_cast<std::int64_t>(r.blocks.size()) * RopeTable::kBlock * r.pairs * 8;
@@ -164,6 +164,7 @@ Result<CompiledId> CpuBackend::compile(const Plan& plan) {
     const std::size_t prepared = prepared_bytes(plan, rows);
     const std::size_t own = prepared_bytes(plan, std::min<std::int64_t>(rows, kRedundantRows));
     BLOOM_OK(reserve_scratch(bytes, prepared, own));
+    BLOOM_OK(reserve_expert_scratch(plan));
     compiled_.push_back(std::move(out));
     return static_cast<CompiledId>(compiled_.size() - 1);
 }
@@ -172,6 +173,7 @@ std::size_t CpuBackend::prepared_bytes(const Plan& plan, std::int64_t rows) cons
     std::int64_t k = 0;
     for (const Op& op : plan.ops()) {
         if (const auto* m = std::get_if<MatmulOp>(&op.body)) k = std::max(k, plan.desc(m->in).cols);
+        if (const auto* m = std::get_if<MoeOp>(&op.body)) k = std::max(k, plan.desc(m->in).cols);
     }
     return activation_bytes(k, rows);
 }
@@ -220,6 +222,8 @@ void CpuBackend::add_phases(const Region& region) {
         if (count(rows->rows) > 0) phases_.push_back({StepPhase::Kind::rows, &region});
     } else if (std::holds_alternative<MatmulRegion>(region)) {
         add_matmul_phases(region);
+    } else if (std::holds_alternative<MoeRegion>(region)) {
+        add_moe_phases(region);
     } else {
         add_attention_phases(region);
     }
@@ -247,6 +251,15 @@ void CpuBackend::run_phase(const StepPhase& phase, int worker) {
         break;
     case StepPhase::Kind::attend:
         attend_split(std::get<AttentionRegion>(*phase.region).op, worker);
+        break;
+    case StepPhase::Kind::moe_prepare:
+        run_moe_prepare(std::get<MoeRegion>(*phase.region), worker);
+        break;
+    case StepPhase::Kind::moe_gate_up:
+        run_moe_gate_up(std::get<MoeRegion>(*phase.region), worker);
+        break;
+    case StepPhase::Kind::moe_down:
+        run_moe_down(std::get<MoeRegion>(*phase.region), worker);
         break;
     }
 }

@@ -1,11 +1,13 @@
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <vector>
 
 #include <bloom/compute/backend_cpu.hpp>
 
 #include "compute/cpu/memory.hpp"
+#include "compute/cpu/moe.hpp"
 #include "compute/cpu/regions.hpp"
 
 namespace bloom::compute::cpu {
@@ -92,6 +94,9 @@ struct StepPhase {
         prepare_multiply, ///< both at once: few rows, which every worker prepares for itself
         attend_by_head,   ///< an AttentionRegion with its preparation, by (row, kv head)
         attend,           ///< an AttentionRegion alone
+        moe_prepare,      ///< a MoeRegion's choices and activations, each row once
+        moe_gate_up,      ///< the chosen experts' first two products, activation, quantising
+        moe_down,         ///< their last product and the weighted sums
     };
 
     Kind kind;
@@ -102,6 +107,8 @@ struct StepPhase {
 struct WorkerScratch {
     Mapping memory;                 ///< prepared rows of small batches
     std::vector<const void*> pages; ///< page addresses of one sequence in one layer
+    Mapping experts;                ///< order and tasks of a MoeRegion, blocks of results
+    ExpertOrder order;              ///< in it: from a region's first products to its last
 };
 
 class CpuBackend final : public Backend {
@@ -127,6 +134,8 @@ private:
     // compile
     Result<> reserve_scratch(std::size_t shared, std::size_t prepared, std::size_t per_worker);
     std::size_t prepared_bytes(const Plan& plan, std::int64_t rows) const;
+    Result<> reserve_expert_scratch(const Plan& plan);
+    Result<> reserve_expert_scratch(const Plan& plan, const MoeOp& op);
 
     // run
     void check_inputs(const Compiled& plan, const StepInputs& inputs);
@@ -155,6 +164,20 @@ private:
     void finish_rows(const MatmulRegion& region, std::int64_t n, std::int64_t begin,
                      std::int64_t end);
 
+    struct MoeStep;
+    MoeStep moe_step(const MoeRegion& region, int worker);
+    void add_moe_phases(const Region& region);
+    void run_moe_prepare(const MoeRegion& region, int worker);
+    void run_moe_gate_up(const MoeRegion& region, int worker);
+    void run_moe_down(const MoeRegion& region, int worker);
+    void route_row(const RouteOp& op, std::int64_t row, std::int32_t* ids, float* weights) const;
+    void quantise_inputs(const MoeStep& step, std::int64_t begin, std::int64_t end) const;
+    void order_pairs(const MoeRegion& region, const MoeStep& step, int worker) const;
+    void gate_up_block(const MoeStep& step, std::int32_t expert, std::int64_t begin,
+                       std::int64_t end, const std::uint8_t* next) const;
+    void down_block(const MoeRegion& region, const MoeStep& step, std::int64_t begin,
+                    std::int64_t end, std::int64_t next) const;
+
     std::int64_t count(RowKind kind) const noexcept {
         return static_cast<std::int64_t>(kind == RowKind::tokens ? inputs_->tokens.size()
                                                                  : inputs_->logit_rows.size());
@@ -163,6 +186,10 @@ private:
     float* row(TensorId t, std::int64_t r) const noexcept {
         const Buffer& b = plan_->buffers[index_of(t)];
         return reinterpret_cast<float*>(shared_.data() + b.offset) + r * b.stride;
+    }
+
+    std::int32_t* i32_row(TensorId t, std::int64_t r) const noexcept {
+        return reinterpret_cast<std::int32_t*>(row(t, r));
     }
 
     const Buffer& buffer(TensorId t) const noexcept { return plan_->buffers[index_of(t)]; }
@@ -185,14 +212,21 @@ private:
 
     Mapping shared_;   ///< intermediate tensors
     Mapping prepared_; ///< activations prepared once for all workers
+    Mapping hidden_;   ///< what lies between the products of a MoeRegion, by pair
     std::vector<WorkerScratch> workers_;
     std::size_t worker_bytes_ = 0;
+    std::size_t expert_bytes_ = 0; ///< of each worker
 
     // The step being run; plan_ and n_logits_ stay for sample() and read_logits().
     const Compiled* plan_ = nullptr;
     const StepInputs* inputs_ = nullptr;
     std::vector<StepPhase> phases_;
     std::int64_t n_logits_ = 0;
+
+    // The next task of a phase that workers share as they come. Each is set to zero by worker 0 in
+    // the phase in which only the other one counts.
+    alignas(64) std::atomic<std::int32_t> gate_next_{0};
+    alignas(64) std::atomic<std::int32_t> down_next_{0};
 };
 
 } // namespace bloom::compute::cpu
