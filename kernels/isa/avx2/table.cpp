@@ -32,6 +32,9 @@ const Probe kProbe = {
     .read = &probe_read,
     .dot = &probe_dot,
     .dot_ops = kProbeDotOps,
+    .read_plain = &probe_read_plain,
+    .fma = &probe_fma,
+    .fma_ops = kProbeFmaOps,
 };
 
 } // namespace bloom::kernels::avx2
