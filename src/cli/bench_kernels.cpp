@@ -83,6 +83,7 @@ Result<> bench(const Arguments& arguments) {
     BLOOM_TRY(const auto shapes, shapes_of(a));
     BLOOM_TRY(const kernels::KernelTable* table, choose_bench_kernels(a.isa));
     const auto team = provider::make_team(static_cast<int>(settings.integer("engine.threads")));
+    team->pin_caller();
     BLOOM_TRY(const auto roofs, measure::RoofProbe::make(*team, *table));
     measure::KernelBenchOptions options;
     options.repetitions = a.repetitions;

@@ -15,6 +15,7 @@ Result<LocalEngine> load_engine(const std::string& source, const LocalEngineOpti
     BLOOM_TRY(const kernels::KernelTable* table, provider::choose_kernels());
     BLOOM_TRY(engine::ModelFile file, provider::open_model(source));
     local.team = team != nullptr ? std::move(team) : provider::make_team(options.n_threads);
+    local.team->pin_caller();
     engine::EngineOptions engine_options;
     engine_options.team = local.team.get();
     engine_options.table = table;

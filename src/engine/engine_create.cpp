@@ -74,7 +74,7 @@ EngineInfo describe(const ModelFile& file, const PromptMaker& prompts, const Gra
     info.n_tokens = std::min(prompts.tokenizer()->n_tokens(), info.vocab_rows);
     info.n_parameters = file.n_parameters();
     info.file_bytes = static_cast<std::int64_t>(file.file_bytes());
-    info.bytes_per_token = graph.bytes_per_token();
+    info.traffic = graph.traffic();
     info.macs_per_token = graph.macs_per_token();
     info.has_chat_template = prompts.has_template();
     info.has_thinking_switch = prompts.has_thinking_switch();

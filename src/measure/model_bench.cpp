@@ -40,8 +40,7 @@ public:
 
 private:
     double weight_bytes(std::int32_t rows) const {
-        static_cast<void>(rows);
-        return static_cast<double>(engine_.info().bytes_per_token);
+        return engine_.info().traffic.bytes_per_step(rows);
     }
 
     double kv_bytes(double tokens) const {

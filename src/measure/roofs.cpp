@@ -178,6 +178,7 @@ Result<std::vector<Ceiling>> measure_ceilings(const kernels::KernelTable& table,
                          fmt::format("{} threads, expected 1 to {}", n, kThreadsMax)};
         }
         compute::SpinTeam team(n, cpus);
+        team.pin_caller();
         RoofOptions small = options;
         small.huge_pages = false;
         // Both kinds of memory at once, so that all figures of a repetition are of one moment.

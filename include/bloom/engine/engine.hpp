@@ -12,6 +12,7 @@
 #include <bloom/base/result.hpp>
 #include <bloom/compute/team.hpp>
 #include <bloom/engine/model_file.hpp>
+#include <bloom/engine/weight_traffic.hpp>
 #include <bloom/gen/event.hpp>
 #include <bloom/gen/generation.hpp>
 
@@ -89,8 +90,8 @@ struct EngineInfo {
     std::int64_t weight_bytes = 0; ///< packed
     std::int64_t kv_bytes = 0;     ///< reserved
     std::int64_t kv_bytes_per_token = 0;
-    std::int64_t bytes_per_token = 0; ///< weights that decoding one token reads
-    std::int64_t macs_per_token = 0;  ///< multiplications in matrices, the head apart
+    WeightTraffic traffic;           ///< weights that steps read
+    std::int64_t macs_per_token = 0; ///< multiplications in matrices, the head apart
     std::string kernel_isa;
     bool has_chat_template = false;
     bool has_thinking_switch = false; ///< requests can turn thinking on or off

@@ -34,6 +34,8 @@ public:
 
     void end_step() override { inner_->end_step(); }
 
+    void pin_caller() override { inner_->pin_caller(); }
+
 private:
     std::unique_ptr<compute::Team> inner_;
     bool counting_ = false;
