@@ -98,6 +98,7 @@ public:
     Result<> logits(std::span<const std::int32_t> ids, LogitsCallback show) override;
     Result<> run_synthetic(std::int32_t n_seqs, std::int32_t past,
                            std::int32_t rows_per_seq) override;
+    Result<> fill_cache(std::int32_t n_seqs, std::int32_t tokens) override;
 
     void drop_prefix_cache() override { store_.drop_cache(); }
 

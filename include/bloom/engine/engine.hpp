@@ -154,11 +154,14 @@ public:
     /// Errors: invalid_argument (an id out of range, none, too many), busy (requests are running).
     virtual Result<> logits(std::span<const std::int32_t> ids, LogitsCallback show) = 0;
 
-    /// What bench_model measures: one step of `rows_per_seq` tokens for each of n_seqs synthetic
+    /// What benchmarks measure: one step of `rows_per_seq` tokens for each of n_seqs synthetic
     /// sequences that have `past` tokens already (their contents do not matter), logits of the
     /// last. Errors: busy; too_large when they do not fit.
     virtual Result<> run_synthetic(std::int32_t n_seqs, std::int32_t past,
                                    std::int32_t rows_per_seq) = 0;
+    /// Gives the pages that such a step of `tokens` per sequence takes memory of their own: pages
+    /// nobody wrote to are all the same one, which caches hold. Errors: busy; too_large.
+    virtual Result<> fill_cache(std::int32_t n_seqs, std::int32_t tokens) = 0;
 
     /// Forgets cached prefixes that nobody uses; tests of leaks.
     virtual void drop_prefix_cache() = 0;
