@@ -130,6 +130,20 @@ void CpuBackend::copy_page(KvPoolId id, std::int32_t from, std::int32_t to) {
     std::memcpy(pool.page(to, 0), pool.page(from, 0), static_cast<std::size_t>(pool.page_bytes));
 }
 
+void CpuBackend::read_page(KvPoolId id, std::int32_t page, std::span<std::byte> out) {
+    const KvPool& pool = pools_[index_of(id)];
+    BLOOM_CHECK(page >= 0 && page < pool.n_pages);
+    BLOOM_CHECK(out.size() == static_cast<std::size_t>(pool.page_bytes));
+    std::memcpy(out.data(), pool.page(page, 0), out.size());
+}
+
+void CpuBackend::write_page(KvPoolId id, std::int32_t page, std::span<const std::byte> in) {
+    const KvPool& pool = pools_[index_of(id)];
+    BLOOM_CHECK(page >= 0 && page < pool.n_pages);
+    BLOOM_CHECK(in.size() == static_cast<std::size_t>(pool.page_bytes));
+    std::memcpy(pool.page(page, 0), in.data(), in.size());
+}
+
 BackendMemory CpuBackend::memory() const noexcept {
     BackendMemory m;
     m.weight_bytes = arena_.used_bytes();

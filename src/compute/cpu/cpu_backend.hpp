@@ -157,6 +157,8 @@ public:
     Result<RopeId> add_rope(RopeSpec spec) override;
     Result<KvPoolId> allocate_kv(const KvGroupSpec& spec, std::int64_t n_pages) override;
     void copy_page(KvPoolId pool, std::int32_t from, std::int32_t to) override;
+    void read_page(KvPoolId pool, std::int32_t page, std::span<std::byte> out) override;
+    void write_page(KvPoolId pool, std::int32_t page, std::span<const std::byte> in) override;
     Result<CompiledId> compile(const Plan& plan) override;
     Result<> run(CompiledId plan, const StepInputs& inputs) override;
     void sample(std::span<const std::int32_t> rows, std::int32_t n_valid,
