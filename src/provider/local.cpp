@@ -4,6 +4,7 @@
 #include <exception>
 #include <map>
 #include <new>
+#include <unistd.h>
 
 #include <fmt/format.h>
 
@@ -205,11 +206,20 @@ private:
 
     // --- engine thread
     bool step() override {
+        take_place();
         run_commands();
         const bool more = host_.step(*this, now_ms());
         deliver();
         publish_capacity();
         return more || !commands_.empty();
+    }
+
+    /// The engine's thread is the team's first worker and goes where that one belongs: two workers
+    /// on one CPU halve the speed. In simulation the thread is everybody's and stays free.
+    void take_place() {
+        if (placed_) return;
+        placed_ = true;
+        if (::gettid() != ::getpid()) team_->pin_caller();
     }
 
     void run_commands() {
@@ -368,6 +378,7 @@ private:
     std::unique_ptr<compute::Team> team_;
     engine::EngineHost host_;
     std::vector<std::unique_ptr<Delivery>> spare_;
+    bool placed_ = false;
 
     // one element per shard, touched by that shard
     std::vector<Home> homes_;

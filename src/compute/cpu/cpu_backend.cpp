@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include <fmt/format.h>
 
@@ -117,6 +118,7 @@ Result<KvPoolId> CpuBackend::allocate_kv(const KvGroupSpec& spec, std::int64_t n
     pool.layer_bytes = pool.page_bytes / std::max(spec.n_layers, 1);
     BLOOM_TRY(pool.memory, Mapping::make(static_cast<std::size_t>(pool.page_bytes) *
                                          static_cast<std::size_t>(n_pages)));
+    BLOOM_OK(reserve_attention(pool));
     pools_.push_back(std::move(pool));
     return static_cast<KvPoolId>(pools_.size() - 1);
 }
@@ -126,6 +128,20 @@ void CpuBackend::copy_page(KvPoolId id, std::int32_t from, std::int32_t to) {
     BLOOM_CHECK(from >= 0 && from < pool.n_pages);
     BLOOM_CHECK(to >= 0 && to < pool.n_pages);
     std::memcpy(pool.page(to, 0), pool.page(from, 0), static_cast<std::size_t>(pool.page_bytes));
+}
+
+void CpuBackend::read_page(KvPoolId id, std::int32_t page, std::span<std::byte> out) {
+    const KvPool& pool = pools_[index_of(id)];
+    BLOOM_CHECK(page >= 0 && page < pool.n_pages);
+    BLOOM_CHECK(out.size() == static_cast<std::size_t>(pool.page_bytes));
+    std::memcpy(out.data(), pool.page(page, 0), out.size());
+}
+
+void CpuBackend::write_page(KvPoolId id, std::int32_t page, std::span<const std::byte> in) {
+    const KvPool& pool = pools_[index_of(id)];
+    BLOOM_CHECK(page >= 0 && page < pool.n_pages);
+    BLOOM_CHECK(in.size() == static_cast<std::size_t>(pool.page_bytes));
+    std::memcpy(pool.page(page, 0), in.data(), in.size());
 }
 
 BackendMemory CpuBackend::memory() const noexcept {
@@ -165,6 +181,9 @@ Result<CompiledId> CpuBackend::compile(const Plan& plan) {
     const std::size_t own = prepared_bytes(plan, std::min<std::int64_t>(rows, kRedundantRows));
     BLOOM_OK(reserve_scratch(bytes, prepared, own));
     BLOOM_OK(reserve_expert_scratch(plan));
+    // A region is at most three phases; what a step needs is taken here, not in the step.
+    phases_.reserve(3 * out.list.regions.size());
+    best_.reserve(workers_.size() * static_cast<std::size_t>(out.key.max_logit_rows));
     compiled_.push_back(std::move(out));
     return static_cast<CompiledId>(compiled_.size() - 1);
 }
@@ -250,7 +269,10 @@ void CpuBackend::run_phase(const StepPhase& phase, int worker) {
         attend_by_head(std::get<AttentionRegion>(*phase.region), worker);
         break;
     case StepPhase::Kind::attend:
-        attend_split(std::get<AttentionRegion>(*phase.region).op, worker);
+        attend(std::get<AttentionRegion>(*phase.region).op, worker);
+        break;
+    case StepPhase::Kind::attend_merge:
+        attend_merge(std::get<AttentionRegion>(*phase.region).op, worker);
         break;
     case StepPhase::Kind::moe_prepare:
         run_moe_prepare(std::get<MoeRegion>(*phase.region), worker);
@@ -285,21 +307,55 @@ void CpuBackend::sample(std::span<const std::int32_t> rows, std::int32_t n_valid
                         std::span<std::int32_t> out) {
     BLOOM_CHECK(plan_ != nullptr);
     BLOOM_CHECK(rows.size() == out.size());
-    const auto pick = [&](std::size_t i) {
-        const std::span<const float> logits = read_logits(rows[i]);
-        const auto n = std::min<std::int64_t>(n_valid, static_cast<std::int64_t>(logits.size()));
-        out[i] = static_cast<std::int32_t>(table_.argmax(logits.data(), n));
+    if (rows.empty()) return;
+    const auto n_rows = static_cast<std::int64_t>(rows.size());
+    const auto valid = [&](std::int64_t i) {
+        const std::span<const float> all = read_logits(rows[static_cast<std::size_t>(i)]);
+        return all.first(std::min(all.size(), static_cast<std::size_t>(n_valid)));
     };
-    if (rows.size() == 1) {
-        pick(0);
+    const auto n = static_cast<std::int64_t>(valid(0).size());
+    const int n_workers = team_.size();
+    if (n_workers == 1 || n * n_rows <= kSerialLogits) {
+        for (std::int64_t i = 0; i < n_rows; ++i) {
+            out[static_cast<std::size_t>(i)] =
+                static_cast<std::int32_t>(table_.argmax(valid(i).data(), n));
+        }
         return;
     }
-    const int n_workers = team_.size();
+    // All rows end to end: a worker has at most one piece of a row, pieces ascend with the workers.
+    best_.assign(static_cast<std::size_t>(n_rows * n_workers), -1);
     team_.run([&](int w) {
-        const Range r = split_range(static_cast<std::int64_t>(rows.size()), 1, w, n_workers);
-        for (std::int64_t i = r.begin; i < r.end; ++i)
-            pick(static_cast<std::size_t>(i));
+        const Range mine = split_range(n_rows * n, 64, w, n_workers);
+        for (std::int64_t at = mine.begin; at < mine.end;) {
+            const std::int64_t i = at / n;
+            const std::int64_t begin = at - i * n;
+            const std::int64_t end = std::min(n, begin + mine.end - at);
+            best_[static_cast<std::size_t>(i * n_workers + w)] = static_cast<std::int32_t>(
+                begin + table_.argmax(valid(i).data() + begin, end - begin));
+            at += end - begin;
+        }
     });
+    for (std::int64_t i = 0; i < n_rows; ++i) {
+        const auto parts = std::span<const std::int32_t>(best_).subspan(
+            static_cast<std::size_t>(i * n_workers), static_cast<std::size_t>(n_workers));
+        out[static_cast<std::size_t>(i)] = best_of(parts, valid(i));
+    }
+}
+
+std::int32_t CpuBackend::best_of(std::span<const std::int32_t> parts,
+                                 std::span<const float> logits) {
+    std::int32_t best = 0;
+    float top = std::numeric_limits<float>::quiet_NaN();
+    for (const std::int32_t at : parts) {
+        if (at < 0) continue;
+        const float value = logits[static_cast<std::size_t>(at)];
+        if (std::isnan(value)) continue; // a part of nothing but NaN
+        if (std::isnan(top) || value > top) {
+            top = value;
+            best = at;
+        }
+    }
+    return best;
 }
 
 std::span<const float> CpuBackend::read_logits(std::int32_t r) {
