@@ -67,6 +67,9 @@ struct PackedMatrix {
     std::int64_t rows;
     std::int64_t k;
     const std::uint8_t* data;
+    /// Packed weights that the caller reads after this product, or null: their beginning is fetched
+    /// while the product ends. Never more than a hint.
+    const std::uint8_t* next = nullptr;
 };
 
 /// Activations of n tokens, quantised per token and group: x = scale * q, q in [-127, 127].
