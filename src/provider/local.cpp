@@ -215,11 +215,16 @@ private:
     }
 
     /// The engine's thread is the team's first worker and goes where that one belongs: two workers
-    /// on one CPU halve the speed. In simulation the thread is everybody's and stays free.
+    /// on one CPU halve the speed. In simulation the thread is everybody's and stays free. Says
+    /// once what else of the machine costs speed.
     void take_place() {
         if (placed_) return;
         placed_ = true;
         if (::gettid() != ::getpid()) team_->pin_caller();
+        if (hw::read_memory_info().transparent_huge_pages == hw::HugePages::never) {
+            log::warn("transparent huge pages are switched off: models run up to 1.6 times slower; "
+                      "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled");
+        }
     }
 
     void run_commands() {

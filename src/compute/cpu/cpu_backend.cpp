@@ -31,20 +31,22 @@ namespace bloom::compute::cpu {
 
 void RopeTable::grow_to(std::int32_t position) {
     while (static_cast<std::int64_t>(blocks.size()) * kBlock <= position) {
-        const auto first = static_cast<std::int64_t>(blocks.size()) * kBlock;
-        const std::int64_t sin_at = std::int64_t{kBlock} * pairs;
-        auto block = std::make_unique<float[]>(static_cast<std::size_t>(2 * sin_at));
-        for (std::int64_t p = 0; p < kBlock; ++p) {
-            for (std::int64_t j = 0; j < pairs; ++j) {
-                const double angle =
-                    static_cast<double>(first + p) * spec.inv_freq[static_cast<std::size_t>(j)];
-                const auto at = static_cast<std::size_t>(p * pairs + j);
-                block[at] = static_cast<float>(std::cos(angle) * spec.magnitude);
-                block[at + static_cast<std::size_t>(sin_at)] =
-                    static_cast<float>(std::sin(angle) * spec.magnitude);
-            }
+        blocks.push_back(std::make_unique<float[]>(block_values()));
+        fill(blocks.size() - 1);
+    }
+}
+
+void RopeTable::fill(std::size_t block) {
+    const auto first = static_cast<std::int64_t>(block) * kBlock;
+    const std::int64_t sin_at = std::int64_t{kBlock} * pairs;
+    float* const out = blocks[block].get();
+    for (std::int64_t p = 0; p < kBlock; ++p) {
+        for (std::int64_t j = 0; j < pairs; ++j) {
+            const double angle =
+                static_cast<double>(first + p) * spec.inv_freq[static_cast<std::size_t>(j)];
+            out[p * pairs + j] = static_cast<float>(std::cos(angle) * spec.magnitude);
+            out[sin_at + p * pairs + j] = static_cast<float>(std::sin(angle) * spec.magnitude);
         }
-        blocks.push_back(std::move(block));
     }
 }
 
@@ -101,6 +103,14 @@ Result<RopeId> CpuBackend::add_rope(RopeSpec spec) {
     RopeTable table;
     table.pairs = static_cast<std::int64_t>(spec.inv_freq.size());
     table.spec = std::move(spec);
+    constexpr std::int64_t kBlocks = RopeTable::kAtOnce / RopeTable::kBlock;
+    for (std::int64_t b = 0; b < kBlocks; ++b)
+        table.blocks.push_back(std::make_unique<float[]>(table.block_values()));
+    team_.run([&](int w) {
+        const Range mine = split_range(kBlocks, 1, w, team_.size());
+        for (std::int64_t b = mine.begin; b < mine.end; ++b)
+            table.fill(static_cast<std::size_t>(b));
+    });
     ropes_.push_back(std::move(table));
     return static_cast<RopeId>(ropes_.size() - 1);
 }
@@ -202,16 +212,24 @@ Result<> CpuBackend::reserve_scratch(std::size_t shared, std::size_t prepared,
     if (shared > shared_.size()) {
         BLOOM_TRY(shared_, Mapping::make(shared));
         plan_ = nullptr; // its results were there
+        BLOOM_OK(shared_.populate());
     }
     if (prepared > prepared_.size()) {
         BLOOM_TRY(prepared_, Mapping::make(prepared));
+        BLOOM_OK(prepared_.populate());
     }
-    if (per_worker > worker_bytes_) {
-        for (WorkerScratch& w : workers_) {
-            BLOOM_TRY(w.memory, Mapping::make(per_worker));
-        }
-        worker_bytes_ = per_worker;
+    if (per_worker <= worker_bytes_) return {};
+    for (WorkerScratch& w : workers_) {
+        BLOOM_TRY(w.memory, Mapping::make(per_worker));
     }
+    worker_bytes_ = per_worker;
+    std::vector<Result<>> taken(workers_.size());
+    team_.run([&](int w) { // each near the worker whose it is
+        const auto at = static_cast<std::size_t>(w);
+        taken[at] = workers_[at].memory.populate();
+    });
+    for (const Result<>& t : taken)
+        BLOOM_OK(t);
     return {};
 }
 
