@@ -133,6 +133,7 @@ EngineImpl::EngineImpl(ModelFile file, const EngineOptions& options, PromptMaker
       store_(std::move(store)), batcher_({options.max_seqs, options.max_waiting,
                                           options.prefill_tokens, options.busy_prefill_tokens},
                                          store_),
-      plans_(*graph_, *backend_), scratch_(static_cast<std::size_t>(options.team->size())) {}
+      plans_(*graph_, *backend_),
+      scratch_(static_cast<std::size_t>(options.team->size()), SamplerScratch(*options.table)) {}
 
 } // namespace bloom::engine
