@@ -153,6 +153,7 @@ EngineImpl::EngineImpl(ModelFile file, const EngineOptions& options, PromptMaker
       info_(std::move(info)), backend_(std::move(backend)), graph_(std::move(graph)),
       store_(std::move(store)), swap_(std::move(swap)),
       batcher_(batcher_options(options, *graph_), store_, swap_ ? &swap_->space() : nullptr),
-      plans_(*graph_, *backend_), scratch_(static_cast<std::size_t>(options.team->size())) {}
+      plans_(*graph_, *backend_),
+      scratch_(static_cast<std::size_t>(options.team->size()), SamplerScratch(*options.table)) {}
 
 } // namespace bloom::engine
