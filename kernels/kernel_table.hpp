@@ -151,6 +151,9 @@ struct RouteRule {
 /// The scores of one row are kept on the stack.
 inline constexpr std::int64_t kRouteExpertsMax = 4096;
 
+/// Values that softmax_sums adds into one sum.
+inline constexpr int kSoftmaxBlock = 1024;
+
 /// One instruction set's operations. Thread: any; each writes only its named output range.
 /// Sums run in a fixed documented order that depends on shapes and position only, never on the
 /// number of tokens in the call or on how rows are split (design decision 23).
@@ -219,6 +222,24 @@ struct KernelTable {
     void (*weighted_sum)(const float* y, std::int64_t y_stride, const std::int32_t* rows,
                          const float* weights, std::int64_t n_rows, std::int64_t n,
                          float* out) noexcept;
+    // --- sampling: rows of logits ---------------------------------------------------------------
+    /// The k largest values above -infinity, largest first, the lower index first among equals.
+    /// Returns how many: fewer than k where there are no more. ids, values: [k].
+    std::int64_t (*top_k)(const float* x, std::int64_t n, std::int64_t k, std::int32_t* ids,
+                          float* values) noexcept;
+    /// Values of at least `threshold` with their indices, ascending; the first `capacity` of them
+    /// are stored. Returns how many there are. ids, values: [capacity].
+    std::int64_t (*select_at_least)(const float* x, std::int64_t n, float threshold,
+                                    std::int64_t capacity, std::int32_t* ids,
+                                    float* values) noexcept;
+    /// out[i] = exp((x[i] - max) * scale), 0 for NaN. max is finite and at least every x[i], scale
+    /// above 0 and finite. An element's bits depend on its value alone. In place is fine.
+    void (*softmax_weights)(const float* x, std::int64_t n, float max, float scale,
+                            float* out) noexcept;
+    /// The sums of the same weights over [0, kSoftmaxBlock), [kSoftmaxBlock, 2 * kSoftmaxBlock), ..
+    /// sums: one for each block, the last perhaps short.
+    void (*softmax_sums)(const float* x, std::int64_t n, float max, float scale,
+                         double* sums) noexcept;
 
     // --- attention -----------------------------------------------------------------------------
     /// Softmax(scale * q k) v over chunks [first_chunk, last_chunk) of the sequence. With `fold`

@@ -78,6 +78,14 @@ inline unsigned veq_mask(Vf a, Vf b) noexcept {
     return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ);
 }
 
+inline unsigned vgt_mask(Vf a, Vf b) noexcept {
+    return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ);
+}
+
+inline unsigned vge_mask(Vf a, Vf b) noexcept {
+    return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ);
+}
+
 inline float vhsum(Vf v) noexcept {
     const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
     const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));

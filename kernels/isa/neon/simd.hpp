@@ -85,6 +85,14 @@ inline unsigned veq_mask(Vf a, Vf b) noexcept {
     return lane_bits(vceqq_f32(a, b));
 }
 
+inline unsigned vgt_mask(Vf a, Vf b) noexcept {
+    return lane_bits(vcgtq_f32(a, b));
+}
+
+inline unsigned vge_mask(Vf a, Vf b) noexcept {
+    return lane_bits(vcgeq_f32(a, b));
+}
+
 inline float vhsum(Vf v) noexcept {
     const float32x2_t two = vadd_f32(vget_low_f32(v), vget_high_f32(v));
     return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);

@@ -80,6 +80,22 @@ inline unsigned veq_mask(Vf a, Vf b) noexcept {
     return mask;
 }
 
+/// Bit l is set where a[l] > b[l].
+inline unsigned vgt_mask(Vf a, Vf b) noexcept {
+    unsigned mask = 0;
+    for (int l = 0; l < kLanes; ++l)
+        mask |= (a[l] > b[l] ? 1U : 0U) << l;
+    return mask;
+}
+
+/// Bit l is set where a[l] >= b[l].
+inline unsigned vge_mask(Vf a, Vf b) noexcept {
+    unsigned mask = 0;
+    for (int l = 0; l < kLanes; ++l)
+        mask |= (a[l] >= b[l] ? 1U : 0U) << l;
+    return mask;
+}
+
 /// Sum of the lanes as a tree: lane l and l + half, then the same with the lower half.
 inline float vhsum(Vf v) noexcept {
     return (v[0] + v[2]) + (v[1] + v[3]);

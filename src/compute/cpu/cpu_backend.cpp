@@ -130,13 +130,27 @@ void CpuBackend::copy_page(KvPoolId id, std::int32_t from, std::int32_t to) {
     std::memcpy(pool.page(to, 0), pool.page(from, 0), static_cast<std::size_t>(pool.page_bytes));
 }
 
+void CpuBackend::read_page(KvPoolId id, std::int32_t page, std::span<std::byte> out) {
+    const KvPool& pool = pools_[index_of(id)];
+    BLOOM_CHECK(page >= 0 && page < pool.n_pages);
+    BLOOM_CHECK(out.size() == static_cast<std::size_t>(pool.page_bytes));
+    std::memcpy(out.data(), pool.page(page, 0), out.size());
+}
+
+void CpuBackend::write_page(KvPoolId id, std::int32_t page, std::span<const std::byte> in) {
+    const KvPool& pool = pools_[index_of(id)];
+    BLOOM_CHECK(page >= 0 && page < pool.n_pages);
+    BLOOM_CHECK(in.size() == static_cast<std::size_t>(pool.page_bytes));
+    std::memcpy(pool.page(page, 0), in.data(), in.size());
+}
+
 BackendMemory CpuBackend::memory() const noexcept {
     BackendMemory m;
     m.weight_bytes = arena_.used_bytes();
     for (const KvPool& p : pools_)
         m.kv_bytes += p.page_bytes * p.n_pages;
-    m.scratch_bytes = static_cast<std::int64_t>(shared_.size() + prepared_.size() +
-                                                worker_bytes_ * workers_.size());
+    m.scratch_bytes = static_cast<std::int64_t>(shared_.size() + prepared_.size() + hidden_.size() +
+                                                (worker_bytes_ + expert_bytes_) * workers_.size());
     for (const RopeTable& r : ropes_) {
         m.scratch_bytes +=
             static_cast<std::int64_t>(r.blocks.size()) * RopeTable::kBlock * r.pairs * 8;
@@ -166,8 +180,9 @@ Result<CompiledId> CpuBackend::compile(const Plan& plan) {
     const std::size_t prepared = prepared_bytes(plan, rows);
     const std::size_t own = prepared_bytes(plan, std::min<std::int64_t>(rows, kRedundantRows));
     BLOOM_OK(reserve_scratch(bytes, prepared, own));
-    // A region is at most two phases; what a step needs is taken here, not in the step.
-    phases_.reserve(2 * out.list.regions.size());
+    BLOOM_OK(reserve_expert_scratch(plan));
+    // A region is at most three phases; what a step needs is taken here, not in the step.
+    phases_.reserve(3 * out.list.regions.size());
     best_.reserve(workers_.size() * static_cast<std::size_t>(out.key.max_logit_rows));
     compiled_.push_back(std::move(out));
     return static_cast<CompiledId>(compiled_.size() - 1);
@@ -177,6 +192,7 @@ std::size_t CpuBackend::prepared_bytes(const Plan& plan, std::int64_t rows) cons
     std::int64_t k = 0;
     for (const Op& op : plan.ops()) {
         if (const auto* m = std::get_if<MatmulOp>(&op.body)) k = std::max(k, plan.desc(m->in).cols);
+        if (const auto* m = std::get_if<MoeOp>(&op.body)) k = std::max(k, plan.desc(m->in).cols);
     }
     return activation_bytes(k, rows);
 }
@@ -225,6 +241,8 @@ void CpuBackend::add_phases(const Region& region) {
         if (count(rows->rows) > 0) phases_.push_back({StepPhase::Kind::rows, &region});
     } else if (std::holds_alternative<MatmulRegion>(region)) {
         add_matmul_phases(region);
+    } else if (std::holds_alternative<MoeRegion>(region)) {
+        add_moe_phases(region);
     } else {
         add_attention_phases(region);
     }
@@ -255,6 +273,15 @@ void CpuBackend::run_phase(const StepPhase& phase, int worker) {
         break;
     case StepPhase::Kind::attend_merge:
         attend_merge(std::get<AttentionRegion>(*phase.region).op, worker);
+        break;
+    case StepPhase::Kind::moe_prepare:
+        run_moe_prepare(std::get<MoeRegion>(*phase.region), worker);
+        break;
+    case StepPhase::Kind::moe_gate_up:
+        run_moe_gate_up(std::get<MoeRegion>(*phase.region), worker);
+        break;
+    case StepPhase::Kind::moe_down:
+        run_moe_down(std::get<MoeRegion>(*phase.region), worker);
         break;
     }
 }

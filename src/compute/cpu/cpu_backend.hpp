@@ -1,11 +1,13 @@
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <vector>
 
 #include <bloom/compute/backend_cpu.hpp>
 
 #include "compute/cpu/memory.hpp"
+#include "compute/cpu/moe.hpp"
 #include "compute/cpu/regions.hpp"
 
 namespace bloom::compute::cpu {
@@ -93,6 +95,9 @@ struct StepPhase {
         attend_by_head,   ///< an AttentionRegion with its preparation, by (row, kv head)
         attend,           ///< an AttentionRegion alone, cut by cost at chunks
         attend_merge,     ///< what several workers have of one block, put together
+        moe_prepare,      ///< a MoeRegion's choices and activations, each row once
+        moe_gate_up,      ///< the chosen experts' first two products, activation, quantising
+        moe_down,         ///< their last product and the weighted sums
     };
 
     Kind kind;
@@ -103,6 +108,8 @@ struct StepPhase {
 struct WorkerScratch {
     Mapping memory;    ///< prepared rows of small batches
     Mapping attention; ///< see AttentionScratch
+    Mapping experts;   ///< order and tasks of a MoeRegion, blocks of results
+    ExpertOrder order; ///< in it: from a region's first products to its last
 };
 
 /// How an attention is cut: into blocks of rows of one sequence times heads of one KV head, and
@@ -133,8 +140,8 @@ struct AttentionBlock {
 /// A worker's memory for attention, one after the other.
 struct AttentionScratch {
     float* working; ///< the kernel's
-    float*
-        folded; ///< the part of the block at hand; at last of one that the next worker goes on with
+    /// The part of the block at hand; at last of one that the next worker goes on with.
+    float* folded;
     float* tail; ///< parts, chunk by chunk, of a block that an earlier worker began
 };
 
@@ -150,6 +157,8 @@ public:
     Result<RopeId> add_rope(RopeSpec spec) override;
     Result<KvPoolId> allocate_kv(const KvGroupSpec& spec, std::int64_t n_pages) override;
     void copy_page(KvPoolId pool, std::int32_t from, std::int32_t to) override;
+    void read_page(KvPoolId pool, std::int32_t page, std::span<std::byte> out) override;
+    void write_page(KvPoolId pool, std::int32_t page, std::span<const std::byte> in) override;
     Result<CompiledId> compile(const Plan& plan) override;
     Result<> run(CompiledId plan, const StepInputs& inputs) override;
     void sample(std::span<const std::int32_t> rows, std::int32_t n_valid,
@@ -164,6 +173,8 @@ private:
     // compile
     Result<> reserve_scratch(std::size_t shared, std::size_t prepared, std::size_t per_worker);
     std::size_t prepared_bytes(const Plan& plan, std::int64_t rows) const;
+    Result<> reserve_expert_scratch(const Plan& plan);
+    Result<> reserve_expert_scratch(const Plan& plan, const MoeOp& op);
 
     // run
     void check_inputs(const Compiled& plan, const StepInputs& inputs);
@@ -209,6 +220,20 @@ private:
     void finish_rows(const MatmulRegion& region, std::int64_t n, std::int64_t begin,
                      std::int64_t end);
 
+    struct MoeStep;
+    MoeStep moe_step(const MoeRegion& region, int worker);
+    void add_moe_phases(const Region& region);
+    void run_moe_prepare(const MoeRegion& region, int worker);
+    void run_moe_gate_up(const MoeRegion& region, int worker);
+    void run_moe_down(const MoeRegion& region, int worker);
+    void route_row(const RouteOp& op, std::int64_t row, std::int32_t* ids, float* weights) const;
+    void quantise_inputs(const MoeStep& step, std::int64_t begin, std::int64_t end) const;
+    void order_pairs(const MoeRegion& region, const MoeStep& step, int worker) const;
+    void gate_up_block(const MoeStep& step, std::int32_t expert, std::int64_t begin,
+                       std::int64_t end, const std::uint8_t* next) const;
+    void down_block(const MoeRegion& region, const MoeStep& step, std::int64_t begin,
+                    std::int64_t end, std::int64_t next) const;
+
     std::int64_t count(RowKind kind) const noexcept {
         return static_cast<std::int64_t>(kind == RowKind::tokens ? inputs_->tokens.size()
                                                                  : inputs_->logit_rows.size());
@@ -217,6 +242,10 @@ private:
     float* row(TensorId t, std::int64_t r) const noexcept {
         const Buffer& b = plan_->buffers[index_of(t)];
         return reinterpret_cast<float*>(shared_.data() + b.offset) + r * b.stride;
+    }
+
+    std::int32_t* i32_row(TensorId t, std::int64_t r) const noexcept {
+        return reinterpret_cast<std::int32_t*>(row(t, r));
     }
 
     const Buffer& buffer(TensorId t) const noexcept { return plan_->buffers[index_of(t)]; }
@@ -239,8 +268,10 @@ private:
 
     Mapping shared_;   ///< intermediate tensors
     Mapping prepared_; ///< activations prepared once for all workers
+    Mapping hidden_;   ///< what lies between the products of a MoeRegion, by pair
     std::vector<WorkerScratch> workers_;
     std::size_t worker_bytes_ = 0;
+    std::size_t expert_bytes_ = 0; ///< of each worker
 
     // The step being run; plan_ and n_logits_ stay for sample() and read_logits().
     const Compiled* plan_ = nullptr;
@@ -248,6 +279,11 @@ private:
     std::vector<StepPhase> phases_;
     std::int64_t n_logits_ = 0;
     std::vector<std::int32_t> best_; ///< [workers, rows]: sample()'s choice in each worker's part
+
+    // The next task of a phase that workers share as they come. Each is set to zero by worker 0 in
+    // the phase in which only the other one counts.
+    alignas(64) std::atomic<std::int32_t> gate_next_{0};
+    alignas(64) std::atomic<std::int32_t> down_next_{0};
 };
 
 } // namespace bloom::compute::cpu

@@ -103,7 +103,7 @@ public:
             if (const auto* logits = std::get_if<LogitsOp>(&ops_[at_].body)) {
                 out_.logits = logits->in;
                 ++at_;
-            } else if (!take_matmul() && !take_attention()) {
+            } else if (!take_matmul() && !take_attention() && !take_experts()) {
                 take_rows();
             }
         }
@@ -214,6 +214,31 @@ private:
         return true;
     }
 
+    bool take_experts() {
+        std::size_t i = at_;
+        MoeRegion region;
+        if (const RouteOp* route = op_at<RouteOp>(i); fuse_ && route != nullptr) {
+            region.route = *route;
+            ++i;
+        }
+        const MoeOp* moe = op_at<MoeOp>(i);
+        if (moe == nullptr) return false;
+        BLOOM_CHECK(moe->out != moe->in);
+        if (region.route &&
+            (region.route->ids != moe->ids || region.route->weights != moe->weights)) {
+            return false;
+        }
+        region.op = *moe;
+        ++i;
+        if (const AddOp* add = op_at<AddOp>(i); fuse_ && add != nullptr && add->from == moe->out) {
+            region.add_into = add->into;
+            ++i;
+        }
+        at_ = i;
+        out_.regions.emplace_back(std::move(region));
+        return true;
+    }
+
     /// Whether the operations before an attention touch nothing but its q and one stored k, v of
     /// its own layer, head by head and in place.
     bool by_head(const std::vector<RowOp>& prepare, const AttentionOp& attention,
@@ -248,6 +273,8 @@ private:
                     return plan_.desc(o.k).rows;
                 } else if constexpr (std::is_same_v<T, AddOp>) {
                     return plan_.desc(o.into).rows;
+                } else if constexpr (std::is_same_v<T, RouteOp>) {
+                    return plan_.desc(o.ids).rows;
                 } else {
                     return plan_.desc(o.out).rows;
                 }

@@ -13,7 +13,8 @@ namespace bloom::compute::cpu {
 
 /// Work that needs only one row at a time: consecutive operations of this kind run row by row
 /// without a barrier between them.
-using RowOp = std::variant<EmbedOp, RmsNormOp, AddOp, RopeOp, KvStoreOp, SiluMulOp, GatherRowsOp>;
+using RowOp =
+    std::variant<EmbedOp, RmsNormOp, AddOp, RopeOp, KvStoreOp, SiluMulOp, RouteOp, GatherRowsOp>;
 
 struct RowsRegion {
     std::vector<RowOp> ops;
@@ -43,7 +44,14 @@ struct AttentionRegion {
     TensorId k = TensorId::none; ///< with prepare: the stored tensors
 };
 
-using Region = std::variant<RowsRegion, MatmulRegion, AttentionRegion>;
+/// The chosen experts' networks, with the choice before it and the sum after it.
+struct MoeRegion {
+    MoeOp op{};
+    std::optional<RouteOp> route;       ///< makes op's ids and weights
+    TensorId add_into = TensorId::none; ///< what op's result is added to, besides being stored
+};
+
+using Region = std::variant<RowsRegion, MatmulRegion, AttentionRegion, MoeRegion>;
 
 /// Groups the operations of a plan; with `fuse` false each becomes a region of its own.
 /// `logits` is the tensor named by the plan's LogitsOp, or none.
