@@ -30,7 +30,7 @@ async function times(n, run) {
 // Prebuilt binaries only: nothing is downloaded or compiled here.
 const llama = await getLlama({
   gpu: false, build: 'never', skipDownload: true, usePrebuiltBinaries: true,
-  maxThreads: options.threads, logLevel: options.verbose ? LlamaLogLevel.debug : LlamaLogLevel.error,
+  maxThreads: options.threads, logLevel: LlamaLogLevel.error,
 });
 const model = await llama.loadModel({ modelPath: options.model, gpuLayers: 0, useMmap: true });
 const token = (i) => 1 + (i * 7919) % 200;

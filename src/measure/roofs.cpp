@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstring>
 #include <sys/mman.h>
@@ -166,6 +167,48 @@ Roofs RoofProbe::sample() {
     return best;
 }
 
+namespace {
+
+/// Tries for each repetition wanted, as everywhere when a machine is busy.
+constexpr int kTriesPerRepetition = 3;
+
+/// All figures of one moment, in the order of Ceiling.
+struct Moment {
+    std::array<double, 6> figures{};
+    bool disturbed = false;
+};
+
+Moment measure_moment(RoofProbe& huge, RoofProbe& small, int threads) {
+    ProcessStopwatch clock;
+    const double cpu = clock.cpu_s();
+    const double start = clock.wall_s();
+    Moment m;
+    m.figures[0] = huge.read_gb_per_s(true);
+    m.figures[1] = huge.read_gb_per_s(false);
+    m.figures[2] = std::max(small.read_gb_per_s(true), small.read_gb_per_s(false));
+    m.figures[3] = huge.dot_gops();
+    m.figures[4] = huge.fma_gflops();
+    m.figures[5] = huge.clock_ghz();
+    // The workers spin while the caller alone measures the clock.
+    m.disturbed = clock.cpu_s() - cpu < kCpuShareMin * threads * (clock.wall_s() - start);
+    return m;
+}
+
+Ceiling median_of(int threads, std::vector<Moment> moments) {
+    const auto fine = std::ranges::count(moments, false, &Moment::disturbed);
+    if (fine > 0) std::erase_if(moments, [](const Moment& m) { return m.disturbed; });
+    std::array<double, 6> middle{};
+    for (std::size_t i = 0; i < middle.size(); ++i) {
+        std::vector<double> values;
+        for (const Moment& m : moments)
+            values.push_back(m.figures[i]);
+        middle[i] = median(values);
+    }
+    return {threads, middle[0], middle[1], middle[2], middle[3], middle[4], middle[5]};
+}
+
+} // namespace
+
 Result<std::vector<Ceiling>> measure_ceilings(const kernels::KernelTable& table,
                                               std::span<const int> threads, int repetitions,
                                               const RoofOptions& options) {
@@ -179,24 +222,21 @@ Result<std::vector<Ceiling>> measure_ceilings(const kernels::KernelTable& table,
         }
         compute::SpinTeam team(n, cpus);
         team.pin_caller();
-        RoofOptions small = options;
-        small.huge_pages = false;
+        RoofOptions plain = options;
+        plain.huge_pages = false;
         // Both kinds of memory at once, so that all figures of a repetition are of one moment.
         BLOOM_TRY(const auto huge, RoofProbe::make(team, table, options));
-        BLOOM_TRY(const auto plain, RoofProbe::make(team, table, small));
-        std::vector<double> of[6];
+        BLOOM_TRY(const auto small, RoofProbe::make(team, table, plain));
+        std::vector<Moment> moments;
+        int fine = 0;
         team.begin_step();
-        for (int i = 0; i < repetitions; ++i) {
-            of[0].push_back(huge->read_gb_per_s(true));
-            of[1].push_back(huge->read_gb_per_s(false));
-            of[2].push_back(std::max(plain->read_gb_per_s(true), plain->read_gb_per_s(false)));
-            of[3].push_back(huge->dot_gops());
-            of[4].push_back(huge->fma_gflops());
-            of[5].push_back(huge->clock_ghz());
+        static_cast<void>(measure_moment(*huge, *small, n));
+        for (int i = 0; i < repetitions * kTriesPerRepetition && fine < repetitions; ++i) {
+            moments.push_back(measure_moment(*huge, *small, n));
+            if (!moments.back().disturbed) ++fine;
         }
         team.end_step();
-        out.push_back({n, median(of[0]), median(of[1]), median(of[2]), median(of[3]), median(of[4]),
-                       median(of[5])});
+        out.push_back(median_of(n, std::move(moments)));
     }
     return out;
 }

@@ -41,10 +41,6 @@ struct Paired {
     Roofs roofs;                    ///< medians of those that were used
 };
 
-/// CPU time per wall time and thread below which a repetition was disturbed: by a hypervisor that
-/// gave the processor to others, or by another process.
-inline constexpr double kCpuShareMin = 0.94;
-
 /// Measures `run` again and again with the roofs probed in between: on a shared machine both change
 /// within seconds, and only their ratio lasts. `prepare(i)` sets the i-th repetition up outside the
 /// measured time and says what it has to do. One repetition to warm up. When every one is

@@ -34,6 +34,10 @@ public:
     virtual double cpu_s() = 0;
 };
 
+/// CPU time per wall time and thread below which a repetition was disturbed: by a hypervisor that
+/// gave the processor to others, or by another process.
+inline constexpr double kCpuShareMin = 0.94;
+
 /// The clocks of this process.
 class ProcessStopwatch final : public Stopwatch {
 public:
@@ -93,7 +97,7 @@ struct Ceiling {
     double clock_ghz = 0;
 };
 
-/// Medians of `repetitions` for each number of threads, each with a new team.
+/// Medians of `repetitions` undisturbed ones for each number of threads, each with a new team.
 /// Errors: out_of_memory; invalid_argument (a thread count below 1).
 Result<std::vector<Ceiling>> measure_ceilings(const kernels::KernelTable& table,
                                               std::span<const int> threads, int repetitions,

@@ -98,6 +98,26 @@ TEST(KernelBench, DenseCountsBytesAndOperations) {
     }
 }
 
+TEST(KernelBench, ExpertsAreCountedOnceHoweverManyTokensShareThem) {
+    compute::SerialTeam team(2);
+    FixedRoofs roofs;
+    KernelShape all = shape_of(KernelOp::moe, "64,96,4,4"); // every token takes all four
+    const auto& table = *kernels::all_tables()[0];
+    const auto rows =
+        bench_kernel(team, table, roofs, all, std::vector<int>{1, 5}, {1, 0, 64 << 10});
+    ASSERT_TRUE(rows) << rows.error().message();
+    for (const KernelRow& row : *rows) {
+        EXPECT_NEAR(row.result.gops / row.result.gb_per_s, 2.0 * row.n / (34.0 / 32), 1e-6);
+    }
+    // Of 64 experts two tokens with two each touch at most four, and hardly ever fewer than three.
+    const auto few = bench_kernel(team, table, roofs, shape_of(KernelOp::moe, "64,64,64,2"),
+                                  std::vector<int>{2}, {5, 0, 64 << 10});
+    ASSERT_TRUE(few) << few.error().message();
+    const double shared = (*few)[0].result.gops / (*few)[0].result.gb_per_s / (2.0 / (34.0 / 32));
+    EXPECT_GE(shared, 1.0);
+    EXPECT_LE(shared, 2.0);
+}
+
 TEST(KernelBench, AttentionReadsTheWholeContext) {
     compute::SerialTeam team(1);
     FixedRoofs roofs;
