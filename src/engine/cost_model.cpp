@@ -17,6 +17,12 @@ constexpr double kKeepPrefill = 0.95;
 constexpr std::int64_t kReadySteps = 8;
 constexpr std::int64_t kReadyPrefills = 2;
 
+/// Times further from the prediction than by this factor count as that far; so many in a row on one
+/// side leave little of what was learnt.
+constexpr double kFar = 2;
+constexpr int kChange = 4;
+constexpr double kForget = 0.02;
+
 /// Sweeps per observation; the next one goes on where this one stopped.
 constexpr int kSweeps = 16;
 
@@ -34,14 +40,21 @@ void StepLoad::add_rows(std::int32_t begin, std::int32_t end, bool prefill) noex
     context += n * begin + n * (n + 1) / 2;
 }
 
-void CostModel::Sums::add(const Terms& x, double t, double keep) noexcept {
-    const double weight = 1.0 / (t * t); // relative errors: short steps matter as much as long ones
+void CostModel::Sums::add(const Terms& x, double t, double weight) noexcept {
     for (std::size_t i = 0; i < kTerms; ++i) {
         for (std::size_t j = 0; j < kTerms; ++j)
-            xx[i][j] = xx[i][j] * keep + weight * x[i] * x[j];
-        xt[i] = xt[i] * keep + weight * x[i] * t;
+            xx[i][j] += weight * x[i] * x[j];
+        xt[i] += weight * x[i] * t;
     }
     ++n;
+}
+
+void CostModel::Sums::fade(double keep) noexcept {
+    for (std::size_t i = 0; i < kTerms; ++i) {
+        for (double& v : xx[i])
+            v *= keep;
+        xt[i] *= keep;
+    }
 }
 
 CostModel::Terms CostModel::terms_of(const StepLoad& load) noexcept {
@@ -88,15 +101,28 @@ void CostModel::observe(const StepLoad& load, std::int64_t elapsed_us) noexcept 
     const bool prefill = load.prefill_rows > 0;
     const Terms x = terms_of(load);
     auto t = static_cast<double>(elapsed_us);
-    if (ready()) {
-        const double expected = dot(x);
+    double typical = t; // errors are relative: short steps matter as much as long ones
+    if (const double expected = dot(x); ready() && expected > 0) {
+        typical = expected;
         if (prefill) {
             margin_ += kMarginStep * (t > margin_ * expected ? kQuantile : kQuantile - 1.0);
             margin_ = std::clamp(margin_, 1.0, kMarginMax);
         }
-        if (expected > 0) t = std::clamp(t, expected / 3, expected * 2);
+        const double near = std::clamp(t, expected / kFar, expected * kFar);
+        const int side = t > near ? 1 : t < near ? -1 : 0;
+        n_surprises_ = side == 0 ? 0 : side * n_surprises_ > 0 ? n_surprises_ + side : side;
+        if (n_surprises_ * side >= kChange) {
+            decode_.fade(kForget);
+            prefill_.fade(kForget);
+            typical = t;
+            n_surprises_ = 0;
+        } else {
+            t = near;
+        }
     }
-    (prefill ? prefill_ : decode_).add(x, t, prefill ? kKeepPrefill : kKeepDecode);
+    Sums& sums = prefill ? prefill_ : decode_;
+    sums.fade(prefill ? kKeepPrefill : kKeepDecode);
+    sums.add(x, t, 1.0 / (typical * typical));
     solve();
 }
 

@@ -74,12 +74,17 @@ void EngineImpl::starve(Request& request) noexcept {
 
 void EngineImpl::starve_step() noexcept {
     bool any = false;
-    for (const Batcher::Item& item : batcher_.step().items) {
-        Request* const request = owner(item.seq).request;
-        if (request == nullptr || request->ended) continue;
+    const auto end = [&](Request* request) {
+        if (request == nullptr || request->ended) return;
         starve(*request);
         any = true;
-    }
+    };
+    // First those in the middle of an end: their sequences may be gone already.
+    for (const Draw& d : draws_)
+        end(d.request);
+    draws_.clear();
+    for (const Batcher::Item& item : batcher_.step().items)
+        end(owner(item.seq).request);
     if (any) return;
     // Not even a step could be put together: the latest makes way.
     const auto latest = std::find_if(requests_.rbegin(), requests_.rend(),
@@ -129,6 +134,7 @@ Result<> EngineImpl::run_backend(const Batcher::Step& step) {
 }
 
 void EngineImpl::compute_step(std::int64_t now_ms) {
+    draws_.clear();
     propose_drafts();
     const Batcher::Step& step = batcher_.schedule();
     if (step.empty()) {

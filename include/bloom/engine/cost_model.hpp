@@ -19,8 +19,8 @@ struct StepLoad {
 ///   time = a + b * decode rows + c * prompt rows + d * context, none of them negative.
 /// Least squares of relative errors over a window that fades. Steps with and without prompt rows
 /// fade on their own, so that long times without prompts do not forget what prompts cost. A
-/// measurement far from the prediction counts as less far: single hiccups move little, a machine
-/// that has become slower is followed within a few steps.
+/// measurement far from the prediction counts as less far, so that single hiccups move little;
+/// several in a row mean that the machine has changed, and the past is forgotten.
 /// Time comes from the caller; the same observations give the same model.
 /// Thread: one. Cost: an observation is a few hundred operations; no allocation.
 class CostModel {
@@ -51,7 +51,8 @@ private:
         Terms xt{};
         std::int64_t n = 0;
 
-        void add(const Terms& x, double t, double keep) noexcept;
+        void add(const Terms& x, double t, double weight) noexcept;
+        void fade(double keep) noexcept;
     };
 
     static Terms terms_of(const StepLoad& load) noexcept;
@@ -62,6 +63,7 @@ private:
     Sums prefill_; ///< steps with them
     Terms cost_{};
     double margin_ = 1.15;
+    int n_surprises_ = 0; ///< steps in a row far from what was expected, all on one side
 };
 
 } // namespace bloom::engine
