@@ -95,6 +95,7 @@ def main() -> int:
         if args.scripts:
             run_script("layers", [sys.executable, str(root / "tools/check_layers.py")], counts)
             run_script("headers", [sys.executable, str(root / "tools/check_headers.py")], counts)
+            run_script("bench_compare", [sys.executable, str(root / "tests/tools/bench_compare_test.py")], counts)
             run_script("format", [str(root / "tools/check_format")], counts)
             run_script("isa objects", [str(root / "tools/check_isa_objects.sh"), build], counts)
     if args.counts:

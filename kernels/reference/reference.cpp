@@ -130,20 +130,48 @@ double silu(double x) {
     return x / (1.0 + std::exp(-x));
 }
 
+double gelu_tanh(double x) {
+    const double u = std::sqrt(2.0 / 3.14159265358979323846) * (x + 0.044715 * x * x * x);
+    return 0.5 * x * (1.0 + std::tanh(u));
+}
+
+void route_scores(const float* logits, std::int64_t n, bool sigmoid, double* s) {
+    const double top = static_cast<double>(*std::max_element(logits, logits + n));
+    double sum = 0.0;
+    for (std::int64_t i = 0; i < n; ++i) {
+        const double x = static_cast<double>(logits[i]);
+        s[i] = sigmoid ? 1.0 / (1.0 + std::exp(-x)) : std::exp(x - top);
+        sum += s[i];
+    }
+    for (std::int64_t i = 0; i < n && !sigmoid; ++i)
+        s[i] /= sum;
+}
+
+void route_weights(const double* s, const RouteRule& rule, const std::int32_t* ids,
+                   double* weights) {
+    double sum = 0.0;
+    for (std::int32_t j = 0; j < rule.top_k; ++j)
+        sum += s[ids[j]];
+    for (std::int32_t j = 0; j < rule.top_k; ++j) {
+        weights[j] = s[ids[j]] / (rule.normalise ? sum : 1.0) * static_cast<double>(rule.scale);
+    }
+}
+
 void attention(const float* q, const KvPages& kv, int kv_head, std::int64_t begin, std::int64_t end,
                float scale, double* out) {
     const std::int64_t dim = kv.head_dim;
-    const auto key_at = [&](std::int64_t t) {
-        return (std::int64_t{kv_head} * kPageTokens + t % kPageTokens) * dim;
-    };
     const std::int64_t values = std::int64_t{kv.n_kv_heads} * kPageTokens * dim;
+    const std::int64_t head = std::int64_t{kv_head} * kPageTokens * dim;
+    const auto element_at = [&](std::int64_t t, std::int64_t in_page) {
+        return kv_element(kv.type, kv.base + kv.table[t / kPageTokens] * kv.page_bytes, in_page);
+    };
     std::vector<double> scores;
     double top = -std::numeric_limits<double>::infinity();
     for (std::int64_t t = begin; t < end; ++t) {
         double s = 0.0;
         for (std::int64_t d = 0; d < dim; ++d) {
-            s += static_cast<double>(q[d]) *
-                 kv_element(kv.type, kv.pages[t / kPageTokens], key_at(t) + d);
+            s +=
+                static_cast<double>(q[d]) * element_at(t, head + d * kPageTokens + t % kPageTokens);
         }
         scores.push_back(s * static_cast<double>(scale));
         top = std::max(top, scores.back());
@@ -154,7 +182,7 @@ void attention(const float* q, const KvPages& kv, int kv_head, std::int64_t begi
         const double p = std::exp(scores[static_cast<std::size_t>(t - begin)] - top);
         sum += p;
         for (std::int64_t d = 0; d < dim; ++d) {
-            out[d] += p * kv_element(kv.type, kv.pages[t / kPageTokens], values + key_at(t) + d);
+            out[d] += p * element_at(t, values + head + t % kPageTokens * dim + d);
         }
     }
     for (std::int64_t d = 0; d < dim && sum > 0.0; ++d)

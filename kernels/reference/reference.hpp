@@ -27,6 +27,13 @@ void rms_norm(const float* x, const float* w, float eps, std::int64_t n, double*
 
 double silu(double x);
 
+double gelu_tanh(double x);
+
+/// Scores [n] of router logits, and the weights [rule.top_k] of experts chosen elsewhere.
+void route_scores(const float* logits, std::int64_t n, bool sigmoid, double* s);
+void route_weights(const double* s, const RouteRule& rule, const std::int32_t* ids,
+                   double* weights);
+
 /// One head's attention over tokens [begin, end); keys and values through `kv`. out [head_dim].
 void attention(const float* q, const KvPages& kv, int kv_head, std::int64_t begin, std::int64_t end,
                float scale, double* out);

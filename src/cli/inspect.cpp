@@ -106,6 +106,13 @@ Result<> show_logits(const Arguments& arguments) {
     return {};
 }
 
+std::int64_t n_expert_layers(const engine::ModelConfig& config) {
+    std::int64_t n = 0;
+    for (std::int64_t i = 0; i < config.n_layers; ++i)
+        n += config.has_experts(i) ? 1 : 0;
+    return n;
+}
+
 std::string file_as_json(const engine::ModelFile& file) {
     const engine::ModelConfig& config = file.config();
     std::string out;
@@ -124,6 +131,12 @@ std::string file_as_json(const engine::ModelFile& file) {
     w.key("n_kv_heads").integer(config.n_kv_heads).key("head_dim").integer(config.head_dim);
     w.key("ffn_dim").integer(config.ffn_dim).key("vocab_rows").integer(config.vocab_rows);
     w.key("context_length").integer(config.ctx_len);
+    if (const engine::ExpertConfig& e = config.experts; e.n_experts > 0) {
+        w.key("experts").begin_object().key("n_experts").integer(e.n_experts);
+        w.key("top_k").integer(e.top_k).key("ffn_dim").integer(e.ffn_dim);
+        w.key("normalise").boolean(e.normalise).key("scale").number(e.scale);
+        w.key("n_layers").integer(n_expert_layers(config)).end_object();
+    }
     w.key("metadata").begin_object();
     for (const engine::MetadataEntry& entry : file.metadata())
         w.key(entry.key).string(entry.value);
@@ -154,9 +167,15 @@ std::string file_as_text(const engine::ModelFile& file) {
                     to_string(file.container()), file.n_parameters(),
                     human_bytes(static_cast<double>(file.file_bytes())));
     out += fmt::format(
-        "layers {}, width {}, heads {} / {} of {}, feed-forward {}, vocabulary {}, context {}\n\n",
+        "layers {}, width {}, heads {} / {} of {}, feed-forward {}, vocabulary {}, context {}\n",
         c.n_layers, c.d_model, c.n_heads, c.n_kv_heads, c.head_dim, c.ffn_dim, c.vocab_rows,
         c.ctx_len);
+    if (const engine::ExpertConfig& e = c.experts; e.n_experts > 0) {
+        out += fmt::format("experts {} of width {} in {} layers, {} for each token{}\n",
+                           e.n_experts, e.ffn_dim, n_expert_layers(c), e.top_k,
+                           e.normalise ? ", weights normalised" : "");
+    }
+    out += '\n';
     for (const engine::MetadataEntry& entry : file.metadata()) {
         out += fmt::format("{:44} {:18} {}\n", entry.key, entry.type, entry.value);
     }

@@ -32,6 +32,10 @@ public:
         return metadata_.real_or(key(name), fallback);
     }
 
+    Result<bool> boolean_or(std::string_view name, bool fallback) const {
+        return metadata_.boolean_or(key(name), fallback);
+    }
+
     Result<std::string_view> text_or(std::string_view name, std::string_view fallback) const {
         return metadata_.text_or(key(name), fallback);
     }
@@ -75,16 +79,19 @@ Result<Arch> parse_arch(std::string_view name) {
     if (name == "llama") return Arch::llama;
     if (name == "qwen2") return Arch::qwen2;
     if (name == "qwen3") return Arch::qwen3;
-    return Error{Code::unsupported,
-                 fmt::format("model architecture {} is not supported; llama, qwen2 and qwen3 are",
-                             bloom::quoted(name))};
+    if (name == "qwen3moe") return Arch::qwen3_moe;
+    return Error{Code::unsupported, fmt::format("model architecture {} is not supported; llama, "
+                                                "qwen2, qwen3 and qwen3moe are",
+                                                bloom::quoted(name))};
 }
 
 Result<> read_shape(const ArchKeys& keys, ModelConfig& c) {
     BLOOM_TRY(c.n_layers, keys.integer("block_count", 1, kMaxLayers));
     BLOOM_TRY(c.d_model, keys.integer("embedding_length", 1, kMaxModelWidth));
     BLOOM_TRY(c.ctx_len, keys.integer("context_length", 1, kMaxCtxLen));
-    BLOOM_TRY(c.ffn_dim, keys.per_layer("feed_forward_length", c.n_layers, kMaxFfnWidth));
+    if (c.arch != Arch::qwen3_moe || keys.has("feed_forward_length")) {
+        BLOOM_TRY(c.ffn_dim, keys.per_layer("feed_forward_length", c.n_layers, kMaxFfnWidth));
+    }
     BLOOM_TRY(c.n_heads, keys.per_layer("attention.head_count", c.n_layers, kMaxHeads));
     c.n_kv_heads = c.n_heads;
     if (keys.has("attention.head_count_kv")) {
@@ -106,12 +113,42 @@ Result<> read_shape(const ArchKeys& keys, ModelConfig& c) {
                      fmt::format("values of {} dimensions beside keys of {} are not supported",
                                  v_dim, c.head_dim)};
     }
-    BLOOM_TRY(const std::int64_t experts, keys.integer_or("expert_count", 0, 0, kMaxExperts));
-    if (experts != 0) {
+    return {};
+}
+
+/// Experts by the keys of their number and size; layers without them by their tensors.
+Result<> read_experts(const ArchKeys& keys, const GgufFile& file, ModelConfig& c) {
+    ExpertConfig& e = c.experts;
+    if (c.arch != Arch::qwen3_moe) {
+        BLOOM_TRY(const std::int64_t n, keys.integer_or("expert_count", 0, 0, kMaxExperts));
+        if (n == 0) return {};
         return Error{Code::unsupported,
-                     fmt::format("{} is {}; models with experts are not supported",
-                                 keys.key("expert_count"), experts)};
+                     fmt::format("{} is {}; {} with experts is not supported",
+                                 keys.key("expert_count"), n, to_string(c.arch))};
     }
+    BLOOM_TRY(e.n_experts, keys.integer("expert_count", 1, kMaxExperts));
+    BLOOM_TRY(e.top_k, keys.integer("expert_used_count", 1, kMaxExperts));
+    BLOOM_TRY(e.ffn_dim, keys.integer("expert_feed_forward_length", 1, kMaxFfnWidth));
+    BLOOM_TRY(e.normalise, keys.boolean_or("expert_weights_norm", true));
+    BLOOM_TRY(e.scale, keys.real_or("expert_weights_scale", 1.0));
+    constexpr std::int64_t kSoftmax = 1;
+    BLOOM_TRY(const std::int64_t gate, keys.integer_or("expert_gating_func", kSoftmax, 0, 255));
+    if (gate != kSoftmax) {
+        return Error{Code::unsupported,
+                     fmt::format("{} is {}; {} (softmax) is supported",
+                                 keys.key("expert_gating_func"), gate, kSoftmax)};
+    }
+    BLOOM_TRY(const std::int64_t shared, keys.integer_or("expert_shared_count", 0, 0, kMaxExperts));
+    if (shared != 0) {
+        return Error{Code::unsupported, fmt::format("{} is {}; shared experts are not supported",
+                                                    keys.key("expert_shared_count"), shared)};
+    }
+    const auto has = [&](std::int64_t layer, std::string_view tensor) {
+        return file.find_tensor(fmt::format("blk.{}.{}.weight", layer, tensor)) != nullptr;
+    };
+    for (std::int64_t i = 0; i < c.n_layers; ++i)
+        e.dense_layers.push_back(has(i, "ffn_gate") && !has(i, "ffn_gate_inp") ? 1 : 0);
+    if (!c.has_dense_layers()) e.dense_layers.clear();
     return {};
 }
 
@@ -192,7 +229,7 @@ void read_tensor_switches(const GgufFile& file, ModelConfig& c) {
     c.qkv_bias = file.find_tensor("blk.0.attn_q.bias") != nullptr;
     c.attn_out_bias = file.find_tensor("blk.0.attn_output.bias") != nullptr;
     c.mlp_bias = file.find_tensor("blk.0.ffn_gate.bias") != nullptr;
-    c.qk_norm = c.arch == Arch::qwen3;
+    c.qk_norm = c.arch == Arch::qwen3 || c.arch == Arch::qwen3_moe;
 }
 
 } // namespace
@@ -203,6 +240,7 @@ Result<ModelConfig> read_gguf_config(const GgufFile& file) {
     BLOOM_TRY(c.arch, parse_arch(arch));
     const ArchKeys keys(file.metadata(), arch);
     BLOOM_OK(read_shape(keys, c));
+    BLOOM_OK(read_experts(keys, file, c));
     BLOOM_TRY(c.norm_eps, file.metadata().real(keys.key("attention.layer_norm_rms_epsilon")));
     BLOOM_OK(read_rope(keys, file, c));
     BLOOM_OK(read_windows(keys, c));

@@ -88,10 +88,10 @@ Result<Arch> parse_model_type(std::string_view type) {
     if (type == "llama" || type == "mistral") return Arch::llama;
     if (type == "qwen2") return Arch::qwen2;
     if (type == "qwen3") return Arch::qwen3;
-    if (type == "qwen3_moe")
-        return unsupported("model_type \"qwen3_moe\" (mixture of experts) is not supported");
-    return unsupported("model_type {} is not supported; llama, mistral, qwen2 and qwen3 are",
-                       bloom::quoted(type));
+    if (type == "qwen3_moe") return Arch::qwen3_moe;
+    return unsupported(
+        "model_type {} is not supported; llama, mistral, qwen2, qwen3 and qwen3_moe are",
+        bloom::quoted(type));
 }
 
 // --- shape
@@ -102,7 +102,9 @@ Result<> read_shape(const Fields& f, ModelConfig& c) {
     BLOOM_TRY(c.d_model, f.integer("hidden_size"));
     BLOOM_TRY(c.n_heads, f.integer("num_attention_heads"));
     BLOOM_TRY(c.n_kv_heads, f.integer_or("num_key_value_heads", c.n_heads));
-    BLOOM_TRY(c.ffn_dim, f.integer("intermediate_size"));
+    const bool dense = c.arch != Arch::qwen3_moe;
+    BLOOM_TRY(c.ffn_dim,
+              dense ? f.integer("intermediate_size") : f.integer_or("intermediate_size", 0));
     BLOOM_TRY(c.vocab_rows, f.integer("vocab_size"));
     BLOOM_TRY(c.ctx_len, f.integer("max_position_embeddings"));
     BLOOM_TRY(c.norm_eps, f.real_or("rms_norm_eps", 1e-6));
@@ -113,7 +115,7 @@ Result<> read_shape(const Fields& f, ModelConfig& c) {
         return {};
     }
     if (c.arch == Arch::qwen3) {
-        c.head_dim = 128; // the family's default, whatever the width
+        c.head_dim = 128; // that family's default, whatever the width
         return {};
     }
     if (c.n_heads < 1 || c.d_model % c.n_heads != 0) {
@@ -136,8 +138,41 @@ Result<> read_switches(const Fields& f, bool has_output_head, ModelConfig& c) {
     c.attn_out_bias = c.arch != Arch::qwen2 && attention_bias;
     BLOOM_TRY(const bool mlp_bias, f.boolean_or("mlp_bias", false));
     c.mlp_bias = c.arch == Arch::llama && mlp_bias;
-    c.qk_norm = c.arch == Arch::qwen3;
+    c.qk_norm = c.arch == Arch::qwen3 || c.arch == Arch::qwen3_moe;
     BLOOM_TRY(c.tied_output, f.boolean_or("tie_word_embeddings", !has_output_head));
+    return {};
+}
+
+// --- experts
+// ---------------------------------------------------------------------------------------
+
+/// Layer i has experts when decoder_sparse_step divides i + 1 and mlp_only_layers does not list i.
+Result<> read_experts(const Fields& f, ModelConfig& c) {
+    if (c.arch != Arch::qwen3_moe) return {};
+    ExpertConfig& e = c.experts;
+    BLOOM_TRY(e.n_experts, f.integer("num_experts"));
+    BLOOM_TRY(e.top_k, f.integer("num_experts_per_tok"));
+    BLOOM_TRY(e.ffn_dim, f.integer("moe_intermediate_size"));
+    BLOOM_TRY(e.normalise, f.boolean_or("norm_topk_prob", false)); // the family's default
+    BLOOM_TRY(const std::int64_t step, f.integer_or("decoder_sparse_step", 1));
+    if (step < 1) return corrupt("config.json: decoder_sparse_step is {}", step);
+    if (c.n_layers < 1 || c.n_layers > kMaxLayers) return {}; // validate names it
+    for (std::int64_t i = 0; i < c.n_layers; ++i)
+        e.dense_layers.push_back((i + 1) % step == 0 ? 0 : 1);
+    if (const auto list = f.find("mlp_only_layers")) {
+        const auto layers = list->as_array();
+        if (!layers) return corrupt("config.json: mlp_only_layers: {}", layers.error().message());
+        for (const json::Value value : *layers) {
+            const auto layer = value.as_int64();
+            if (!layer) return corrupt("config.json: mlp_only_layers: {}", layer.error().message());
+            if (*layer < 0 || *layer >= c.n_layers) {
+                return corrupt("config.json: mlp_only_layers names layer {} of {}", *layer,
+                               c.n_layers);
+            }
+            e.dense_layers[static_cast<std::size_t>(*layer)] = 1;
+        }
+    }
+    if (!c.has_dense_layers()) e.dense_layers.clear();
     return {};
 }
 
@@ -324,6 +359,7 @@ Result<HfConfig> read_hf_config(std::string_view json_text, bool has_output_head
     BLOOM_TRY(out.model_type, fields.text_or("model_type", ""));
     BLOOM_TRY(out.model.arch, parse_model_type(out.model_type));
     BLOOM_OK(read_shape(fields, out.model));
+    BLOOM_OK(read_experts(fields, out.model));
     BLOOM_OK(read_switches(fields, has_output_head, out.model));
     BLOOM_OK(read_windows(fields, out.model_type, out.model));
     BLOOM_OK(read_rope(fields, out.model));

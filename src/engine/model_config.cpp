@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include <fmt/format.h>
@@ -45,7 +46,26 @@ Result<> validate_rope(const ModelConfig& c) {
     return {};
 }
 
+Result<> validate_experts(const ModelConfig& c) {
+    const ExpertConfig& e = c.experts;
+    if (e.n_experts == 0 && c.arch != Arch::qwen3_moe) return {};
+    BLOOM_OK(in_range("the number of experts", e.n_experts, 1, kMaxExperts));
+    BLOOM_OK(
+        in_range("the number of experts of a token", e.top_k, 1, std::min(e.n_experts, kMaxTopK)));
+    BLOOM_OK(in_range("the width of an expert", e.ffn_dim, 1, kMaxFfnWidth));
+    BLOOM_OK(in_real_range("the scale of the experts' weights", e.scale, 1e-6, 1e6));
+    if (!e.dense_layers.empty() && e.dense_layers.size() != static_cast<std::size_t>(c.n_layers)) {
+        return Error{Code::corrupt, fmt::format("{} kinds of feed-forward networks for {} layers",
+                                                e.dense_layers.size(), c.n_layers)};
+    }
+    return {};
+}
+
 } // namespace
+
+bool ModelConfig::has_dense_layers() const noexcept {
+    return experts.n_experts == 0 || std::ranges::count(experts.dense_layers, 1) != 0;
+}
 
 std::string_view to_string(Arch arch) noexcept {
     switch (arch) {
@@ -55,6 +75,8 @@ std::string_view to_string(Arch arch) noexcept {
         return "qwen2";
     case Arch::qwen3:
         return "qwen3";
+    case Arch::qwen3_moe:
+        return "qwen3moe";
     }
     return "?";
 }
@@ -81,7 +103,9 @@ Result<> validate(const ModelConfig& c) {
     BLOOM_OK(in_range("the number of attention heads", c.n_heads, 1, kMaxHeads));
     BLOOM_OK(in_range("the number of key-value heads", c.n_kv_heads, 1, kMaxHeads));
     BLOOM_OK(in_range("the head dimension", c.head_dim, 2, kMaxHeadDim));
-    BLOOM_OK(in_range("the feed-forward width", c.ffn_dim, 1, kMaxFfnWidth));
+    BLOOM_OK(validate_experts(c));
+    if (c.has_dense_layers())
+        BLOOM_OK(in_range("the feed-forward width", c.ffn_dim, 1, kMaxFfnWidth));
     BLOOM_OK(in_range("the number of vocabulary rows", c.vocab_rows, 1, kMaxVocabRows));
     BLOOM_OK(in_range("the context length", c.ctx_len, 1, kMaxCtxLen));
     BLOOM_OK(in_real_range("the norm epsilon", c.norm_eps, 1e-12, 1.0));

@@ -38,10 +38,8 @@ struct ModelFile::Impl {
         for (int r = 0; r < kRoleCount; ++r) {
             const WeightView* view = weights.find(static_cast<Role>(r), layer);
             if (view == nullptr) continue;
-            for (int i = 0; i < view->n_ranges; ++i) {
-                const FileRange& range = view->ranges[static_cast<std::size_t>(i)];
+            for (const FileRange& range : view->ranges)
                 files()[range.file].advise(range.offset, range.bytes, advice);
-            }
         }
     }
 };
@@ -207,7 +205,7 @@ std::uint64_t ModelFile::file_bytes() const noexcept {
 std::int64_t ModelFile::n_parameters() const noexcept {
     std::int64_t sum = 0;
     for (const WeightView& view : impl_->weights.all())
-        sum += view.matrix.rows * view.matrix.k;
+        sum += view.n_elements();
     return sum;
 }
 
@@ -256,6 +254,20 @@ std::vector<std::string> ModelFile::warnings() const {
         out.push_back(fmt::format("{} tensors in all are not used", unused.size()));
     }
     return out;
+}
+
+kernels::SourceMatrix ModelFile::matrix(const WeightView& view,
+                                        std::vector<std::uint8_t>& scratch) const {
+    return in_model_order(view, scratch);
+}
+
+std::vector<kernels::SourceMatrix>
+ModelFile::experts(const WeightView& view, std::vector<std::uint8_t>& /*scratch*/) const {
+    return view.experts;
+}
+
+void ModelFile::vector(const WeightView& view, std::span<float> out) const {
+    expand_vector(view, out);
 }
 
 Result<> ModelFile::begin_layer(std::int64_t layer) const {

@@ -35,14 +35,7 @@ float plain_at(WeightFormat format, const std::uint8_t* base, std::int64_t i) no
     }
 }
 
-/// Bytes of one row of `scales` (and of `biases`); 0 where the format has none.
-std::size_t scale_row_bytes(WeightFormat format, std::int64_t k) noexcept {
-    if (kernels::group_size(format) != kAffineGroup) return 0;
-    const std::int64_t element = format == WeightFormat::affine8_f32 ? 4 : 2;
-    return static_cast<std::size_t>(k / kAffineGroup * element);
-}
-
-void file_row(const SourceMatrix& m, std::int64_t row, std::span<float> out) noexcept {
+void expand_row(const SourceMatrix& m, std::int64_t row, std::span<float> out) noexcept {
     const std::uint8_t* codes = m.codes + row_bytes(m.format, m.k) * static_cast<std::size_t>(row);
     if (m.format == WeightFormat::q8_0) {
         for (std::int64_t i = 0; i < m.k; ++i) {
@@ -83,8 +76,7 @@ Error not_finite(const WeightView& view, std::int64_t row, std::string_view what
                                        bloom::quoted(view.name), what, row)};
 }
 
-Result<> verify_matrix(const WeightView& view) {
-    const SourceMatrix& m = view.matrix;
+Result<> verify_matrix(const WeightView& view, const SourceMatrix& m) {
     const std::size_t bytes = row_bytes(m.format, m.k);
     const std::size_t side = scale_row_bytes(m.format, m.k);
     for (std::int64_t row = 0; row < m.rows; ++row) {
@@ -132,6 +124,12 @@ std::size_t row_bytes(WeightFormat format, std::int64_t k) noexcept {
     return 0;
 }
 
+std::size_t scale_row_bytes(WeightFormat format, std::int64_t k) noexcept {
+    if (kernels::group_size(format) != kAffineGroup) return 0;
+    const std::int64_t element = format == WeightFormat::affine8_f32 ? 4 : 2;
+    return static_cast<std::size_t>(k / kAffineGroup * element);
+}
+
 SourceMatrix in_model_order(const WeightView& view, std::vector<std::uint8_t>& scratch) {
     SourceMatrix m = view.matrix;
     if (view.order.is_identity()) return m;
@@ -161,13 +159,27 @@ void expand_vector(const WeightView& view, std::span<float> out) {
 void dequantise_row(const WeightView& view, std::int64_t row, std::span<float> out) {
     BLOOM_CHECK(out.size() == static_cast<std::size_t>(view.matrix.k));
     BLOOM_CHECK(row >= 0);
-    BLOOM_CHECK(row < view.matrix.rows);
-    file_row(view.matrix, is_vector_role(view.role) ? row : view.order.source_row(row), out);
+    BLOOM_CHECK(row < view.matrix.rows * view.n_matrices());
+    if (!view.experts.empty()) {
+        expand_row(view.expert(row / view.matrix.rows), row % view.matrix.rows, out);
+        return;
+    }
+    expand_row(view.matrix, is_vector_role(view.role) ? row : view.order.source_row(row), out);
+}
+
+void dequantise_row(const SourceMatrix& matrix, std::int64_t row, std::span<float> out) {
+    BLOOM_CHECK(out.size() == static_cast<std::size_t>(matrix.k));
+    BLOOM_CHECK(row >= 0);
+    BLOOM_CHECK(row < matrix.rows);
+    expand_row(matrix, row, out);
 }
 
 Result<> verify_finite(const Weights& weights, bool every_block) {
     for (const WeightView& view : weights.all()) {
-        if (every_block || is_vector_role(view.role)) BLOOM_OK(verify_matrix(view));
+        if (!every_block && !is_vector_role(view.role)) continue;
+        if (view.experts.empty()) BLOOM_OK(verify_matrix(view, view.matrix));
+        for (const SourceMatrix& expert : view.experts)
+            BLOOM_OK(verify_matrix(view, expert));
     }
     return {};
 }

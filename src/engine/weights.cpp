@@ -13,42 +13,56 @@ namespace {
 
 using kernels::WeightFormat;
 
-/// Names without layer prefix and suffix: `blk.N.<gguf>.weight`, `model.layers.N.<hf>.weight`. Both
-/// families of names hold for every architecture of the dense family.
+enum class Kind : std::uint8_t { vector, matrix, experts };
+
+/// Names without layer prefix: `blk.N.<gguf>`, `model.layers.N.<hf>.<hf_suffix>`. Both families of
+/// names hold for every architecture so far.
 struct RoleInfo {
     Role role;
     std::string_view name;
     bool per_layer;
-    bool vector;
+    Kind kind;
     std::string_view gguf; ///< with suffix
     std::string_view hf;   ///< module path
     std::string_view hf_suffix;
 };
 
 constexpr RoleInfo kRoles[kRoleCount] = {
-    {Role::tok_embd, "tok_embd", false, false, "token_embd.weight", "model.embed_tokens", "weight"},
-    {Role::output_norm, "output_norm", false, true, "output_norm.weight", "model.norm", "weight"},
-    {Role::output, "output", false, false, "output.weight", "lm_head", "weight"},
-    {Role::rope_factors, "rope_factors", false, true, "rope_freqs.weight", "", ""},
-    {Role::attn_norm, "attn_norm", true, true, "attn_norm.weight", "input_layernorm", "weight"},
-    {Role::wq, "wq", true, false, "attn_q.weight", "self_attn.q_proj", "weight"},
-    {Role::wk, "wk", true, false, "attn_k.weight", "self_attn.k_proj", "weight"},
-    {Role::wv, "wv", true, false, "attn_v.weight", "self_attn.v_proj", "weight"},
-    {Role::wo, "wo", true, false, "attn_output.weight", "self_attn.o_proj", "weight"},
-    {Role::bq, "bq", true, true, "attn_q.bias", "self_attn.q_proj", "bias"},
-    {Role::bk, "bk", true, true, "attn_k.bias", "self_attn.k_proj", "bias"},
-    {Role::bv, "bv", true, true, "attn_v.bias", "self_attn.v_proj", "bias"},
-    {Role::bo, "bo", true, true, "attn_output.bias", "self_attn.o_proj", "bias"},
-    {Role::q_norm, "q_norm", true, true, "attn_q_norm.weight", "self_attn.q_norm", "weight"},
-    {Role::k_norm, "k_norm", true, true, "attn_k_norm.weight", "self_attn.k_norm", "weight"},
-    {Role::ffn_norm, "ffn_norm", true, true, "ffn_norm.weight", "post_attention_layernorm",
+    {Role::tok_embd, "tok_embd", false, Kind::matrix, "token_embd.weight", "model.embed_tokens",
      "weight"},
-    {Role::w_gate, "w_gate", true, false, "ffn_gate.weight", "mlp.gate_proj", "weight"},
-    {Role::w_up, "w_up", true, false, "ffn_up.weight", "mlp.up_proj", "weight"},
-    {Role::w_down, "w_down", true, false, "ffn_down.weight", "mlp.down_proj", "weight"},
-    {Role::b_gate, "b_gate", true, true, "ffn_gate.bias", "mlp.gate_proj", "bias"},
-    {Role::b_up, "b_up", true, true, "ffn_up.bias", "mlp.up_proj", "bias"},
-    {Role::b_down, "b_down", true, true, "ffn_down.bias", "mlp.down_proj", "bias"},
+    {Role::output_norm, "output_norm", false, Kind::vector, "output_norm.weight", "model.norm",
+     "weight"},
+    {Role::output, "output", false, Kind::matrix, "output.weight", "lm_head", "weight"},
+    {Role::rope_factors, "rope_factors", false, Kind::vector, "rope_freqs.weight", "", ""},
+    {Role::attn_norm, "attn_norm", true, Kind::vector, "attn_norm.weight", "input_layernorm",
+     "weight"},
+    {Role::wq, "wq", true, Kind::matrix, "attn_q.weight", "self_attn.q_proj", "weight"},
+    {Role::wk, "wk", true, Kind::matrix, "attn_k.weight", "self_attn.k_proj", "weight"},
+    {Role::wv, "wv", true, Kind::matrix, "attn_v.weight", "self_attn.v_proj", "weight"},
+    {Role::wo, "wo", true, Kind::matrix, "attn_output.weight", "self_attn.o_proj", "weight"},
+    {Role::bq, "bq", true, Kind::vector, "attn_q.bias", "self_attn.q_proj", "bias"},
+    {Role::bk, "bk", true, Kind::vector, "attn_k.bias", "self_attn.k_proj", "bias"},
+    {Role::bv, "bv", true, Kind::vector, "attn_v.bias", "self_attn.v_proj", "bias"},
+    {Role::bo, "bo", true, Kind::vector, "attn_output.bias", "self_attn.o_proj", "bias"},
+    {Role::q_norm, "q_norm", true, Kind::vector, "attn_q_norm.weight", "self_attn.q_norm",
+     "weight"},
+    {Role::k_norm, "k_norm", true, Kind::vector, "attn_k_norm.weight", "self_attn.k_norm",
+     "weight"},
+    {Role::ffn_norm, "ffn_norm", true, Kind::vector, "ffn_norm.weight", "post_attention_layernorm",
+     "weight"},
+    {Role::w_gate, "w_gate", true, Kind::matrix, "ffn_gate.weight", "mlp.gate_proj", "weight"},
+    {Role::w_up, "w_up", true, Kind::matrix, "ffn_up.weight", "mlp.up_proj", "weight"},
+    {Role::w_down, "w_down", true, Kind::matrix, "ffn_down.weight", "mlp.down_proj", "weight"},
+    {Role::b_gate, "b_gate", true, Kind::vector, "ffn_gate.bias", "mlp.gate_proj", "bias"},
+    {Role::b_up, "b_up", true, Kind::vector, "ffn_up.bias", "mlp.up_proj", "bias"},
+    {Role::b_down, "b_down", true, Kind::vector, "ffn_down.bias", "mlp.down_proj", "bias"},
+    {Role::w_router, "w_router", true, Kind::matrix, "ffn_gate_inp.weight", "mlp.gate", "weight"},
+    {Role::w_gate_exps, "w_gate_exps", true, Kind::experts, "ffn_gate_exps.weight",
+     "mlp.switch_mlp.gate_proj", "weight"},
+    {Role::w_up_exps, "w_up_exps", true, Kind::experts, "ffn_up_exps.weight",
+     "mlp.switch_mlp.up_proj", "weight"},
+    {Role::w_down_exps, "w_down_exps", true, Kind::experts, "ffn_down_exps.weight",
+     "mlp.switch_mlp.down_proj", "weight"},
 };
 
 constexpr bool roles_in_order() {
@@ -64,8 +78,8 @@ const RoleInfo& info(Role role) noexcept {
     return kRoles[static_cast<std::size_t>(role)];
 }
 
-/// Whether a model of this configuration has the role.
-bool is_wanted(Role role, const ModelConfig& c) noexcept {
+/// Whether a model of this configuration has the role; in layer `layer`, for roles of layers.
+bool is_wanted(Role role, const ModelConfig& c, std::int64_t layer) noexcept {
     switch (role) {
     case Role::output:
         return !c.tied_output;
@@ -80,10 +94,19 @@ bool is_wanted(Role role, const ModelConfig& c) noexcept {
     case Role::q_norm:
     case Role::k_norm:
         return c.qk_norm;
+    case Role::w_gate:
+    case Role::w_up:
+    case Role::w_down:
+        return !c.has_experts(layer);
     case Role::b_gate:
     case Role::b_up:
     case Role::b_down:
-        return c.mlp_bias;
+        return c.mlp_bias && !c.has_experts(layer);
+    case Role::w_router:
+    case Role::w_gate_exps:
+    case Role::w_up_exps:
+    case Role::w_down_exps:
+        return c.has_experts(layer);
     default:
         return true;
     }
@@ -94,7 +117,7 @@ struct MatrixShape {
     std::int64_t k;
 };
 
-/// [rows, k] of a matrix role, {1, length} of a vector role.
+/// [rows, k] of a matrix role or of one expert, {1, length} of a vector role.
 MatrixShape expected_shape(Role role, const ModelConfig& c) noexcept {
     switch (role) {
     case Role::tok_embd:
@@ -125,6 +148,13 @@ MatrixShape expected_shape(Role role, const ModelConfig& c) noexcept {
     case Role::b_gate:
     case Role::b_up:
         return {1, c.ffn_dim};
+    case Role::w_router:
+        return {c.experts.n_experts, c.d_model};
+    case Role::w_gate_exps:
+    case Role::w_up_exps:
+        return {c.experts.ffn_dim, c.d_model};
+    case Role::w_down_exps:
+        return {c.d_model, c.experts.ffn_dim};
     case Role::output_norm:
     case Role::attn_norm:
     case Role::ffn_norm:
@@ -166,6 +196,30 @@ FileRange range_of(const TensorInfo& tensor) noexcept {
     return {tensor.file, tensor.offset, tensor.bytes};
 }
 
+/// Checks a tensor of matrices with `columns` elements a row: [rows, columns], or [n_stacked, rows,
+/// columns] when it holds so many.
+Result<> check_matrix_shape(const TensorInfo& tensor, std::int64_t n_stacked, std::int64_t rows,
+                            std::int64_t columns) {
+    if (n_stacked == 0) return check_shape(tensor, std::array{rows, columns});
+    return check_shape(tensor, std::array{n_stacked, rows, columns});
+}
+
+/// Finds the matrices of a stack whose first is view.matrix.
+void split_stack(WeightView& view, std::int64_t n_stacked) {
+    kernels::SourceMatrix m = view.matrix;
+    const auto rows = static_cast<std::size_t>(m.rows);
+    const std::size_t code_bytes = row_bytes(m.format, m.k) * rows;
+    const std::size_t side_bytes = scale_row_bytes(m.format, m.k) * rows;
+    view.experts.reserve(static_cast<std::size_t>(n_stacked));
+    for (std::int64_t e = 0; e < n_stacked; ++e) {
+        view.experts.push_back(m);
+        m.codes += code_bytes;
+        if (side_bytes == 0) continue;
+        m.scales += side_bytes;
+        m.biases += side_bytes;
+    }
+}
+
 } // namespace
 
 // --- the loader
@@ -197,12 +251,16 @@ private:
     template <class LoadOne>
     Result<Weights> load_all(LoadOne load_one);
 
-    Result<WeightView> plain_view(Role role, const std::string& name);
+    // n_stacked: how many matrices the tensor holds; 0 where it is one.
+    Result<WeightView> plain_view(Role role, const std::string& name, std::int64_t n_stacked);
     Result<WeightView> hf_matrix(Role role, const std::string& module,
-                                 const HfQuantization& quantization);
+                                 const HfQuantization& quantization, std::int64_t n_stacked);
+    Result<WeightView> hf_experts(Role role, std::int64_t layer,
+                                  const HfQuantization& quantization);
     Result<> check_settings(const TensorInfo& weight, const std::string& module,
                             const HfQuantization& quantization);
-    Result<WeightView> affine_view(Role role, const TensorInfo& weight, const std::string& module);
+    Result<WeightView> affine_view(Role role, const TensorInfo& weight, const std::string& module,
+                                   std::int64_t n_stacked);
     Result<> check_rope_factors() const;
 
     const ModelConfig& config_;
@@ -216,7 +274,7 @@ template <class LoadOne>
 Result<Weights> WeightLoader::load_all(LoadOne load_one) {
     for (std::int64_t layer = -1; layer < config_.n_layers; ++layer) {
         for (const RoleInfo& role : kRoles) {
-            if (role.per_layer != (layer >= 0) || !is_wanted(role.role, config_)) continue;
+            if (role.per_layer != (layer >= 0) || !is_wanted(role.role, config_, layer)) continue;
             BLOOM_TRY(WeightView view, load_one(role, layer));
             view.role = role.role;
             view.layer = layer;
@@ -251,8 +309,9 @@ Result<> WeightLoader::check_rope_factors() const {
     return {};
 }
 
-/// A matrix or vector that is one tensor: Q8_0, F16, BF16 or F32.
-Result<WeightView> WeightLoader::plain_view(Role role, const std::string& name) {
+/// A vector, a matrix or a stack of them that is one tensor: Q8_0, F16, BF16 or F32.
+Result<WeightView> WeightLoader::plain_view(Role role, const std::string& name,
+                                            std::int64_t n_stacked) {
     const TensorInfo* tensor = take(name);
     if (tensor == nullptr)
         return Error{Code::corrupt, fmt::format("tensor {} is missing", bloom::quoted(name))};
@@ -262,18 +321,18 @@ Result<WeightView> WeightLoader::plain_view(Role role, const std::string& name) 
     view.matrix.rows = shape.rows;
     view.matrix.k = shape.k;
     view.matrix.codes = tensor->data;
-    view.ranges[0] = range_of(*tensor);
-    view.n_ranges = 1;
-    if (tensor->type == StorageType::q8_0 && !info(role).vector) {
+    view.ranges = {range_of(*tensor)};
+    if (tensor->type == StorageType::q8_0 && !is_vector_role(role)) {
         view.matrix.format = WeightFormat::q8_0;
     } else {
         BLOOM_TRY(view.matrix.format, plain_format(*tensor));
     }
-    if (info(role).vector) {
+    if (is_vector_role(role)) {
         BLOOM_OK(check_shape(*tensor, std::array{shape.k}));
     } else {
-        BLOOM_OK(check_shape(*tensor, std::array{shape.rows, shape.k}));
+        BLOOM_OK(check_matrix_shape(*tensor, n_stacked, shape.rows, shape.k));
     }
+    split_stack(view, n_stacked);
     return view;
 }
 
@@ -281,7 +340,8 @@ Result<Weights> WeightLoader::load_gguf() {
     return load_all([this](const RoleInfo& role, std::int64_t layer) -> Result<WeightView> {
         const std::string name =
             layer < 0 ? std::string(role.gguf) : fmt::format("blk.{}.{}", layer, role.gguf);
-        BLOOM_TRY(WeightView view, plain_view(role.role, name));
+        const std::int64_t n_stacked = role.kind == Kind::experts ? config_.experts.n_experts : 0;
+        BLOOM_TRY(WeightView view, plain_view(role.role, name, n_stacked));
         const bool rotated = role.role == Role::wq || role.role == Role::wk ||
                              role.role == Role::bq || role.role == Role::bk;
         if (rotated && config_.arch == Arch::llama) view.order.head_dim = config_.head_dim;
@@ -292,11 +352,12 @@ Result<Weights> WeightLoader::load_gguf() {
 Result<Weights> WeightLoader::load_hf(const HfQuantization& quantization) {
     Result<Weights> loaded =
         load_all([&](const RoleInfo& role, std::int64_t layer) -> Result<WeightView> {
+            if (role.kind == Kind::experts) return hf_experts(role.role, layer, quantization);
             const std::string module = layer < 0
                                            ? std::string(role.hf)
                                            : fmt::format("model.layers.{}.{}", layer, role.hf);
-            if (!role.vector) return hf_matrix(role.role, module, quantization);
-            return plain_view(role.role, fmt::format("{}.{}", module, role.hf_suffix));
+            if (role.kind == Kind::matrix) return hf_matrix(role.role, module, quantization, 0);
+            return plain_view(role.role, fmt::format("{}.{}", module, role.hf_suffix), 0);
         });
     if (!loaded) return loaded;
     // Known and superfluous: frequencies that the configuration gives, and a head beside a tied
@@ -308,9 +369,41 @@ Result<Weights> WeightLoader::load_hf(const HfQuantization& quantization) {
     return loaded;
 }
 
-/// A linear layer or an embedding: plain, or MLX's triple weight, scales, biases. The file decides.
+/// The experts of a layer: one stack as MLX writes them, or the modules of the original release,
+/// one for each expert. The file decides.
+Result<WeightView> WeightLoader::hf_experts(Role role, std::int64_t layer,
+                                            const HfQuantization& quantization) {
+    const std::string_view stack = info(role).hf;
+    const std::string_view projection = stack.substr(stack.rfind('.') + 1);
+    const auto module_of = [&](std::int64_t e) {
+        return fmt::format("model.layers.{}.mlp.experts.{}.{}", layer, e, projection);
+    };
+    if (!by_name_.contains(module_of(0) + ".weight")) {
+        return hf_matrix(role, fmt::format("model.layers.{}.{}", layer, stack), quantization,
+                         config_.experts.n_experts);
+    }
+    WeightView all;
+    for (std::int64_t e = 0; e < config_.experts.n_experts; ++e) {
+        BLOOM_TRY(WeightView one, hf_matrix(role, module_of(e), quantization, 0));
+        if (e == 0) {
+            all.name = one.name;
+            all.matrix = one.matrix;
+        } else if (one.matrix.format != all.matrix.format) {
+            return Error{Code::unsupported,
+                         fmt::format("tensors {} and {} are stored in different formats",
+                                     bloom::quoted(all.name), bloom::quoted(one.name))};
+        }
+        all.experts.push_back(one.matrix);
+        all.ranges.insert(all.ranges.end(), one.ranges.begin(), one.ranges.end());
+    }
+    return all;
+}
+
+/// A linear layer, an embedding or a stack of experts: plain, or MLX's triple weight, scales,
+/// biases. The file decides.
 Result<WeightView> WeightLoader::hf_matrix(Role role, const std::string& module,
-                                           const HfQuantization& quantization) {
+                                           const HfQuantization& quantization,
+                                           std::int64_t n_stacked) {
     const std::string name = module + ".weight";
     if (!by_name_.contains(module + ".scales")) {
         const auto it = by_name_.find(name);
@@ -319,13 +412,13 @@ Result<WeightView> WeightLoader::hf_matrix(Role role, const std::string& module,
                          fmt::format("tensor {} is quantised but {} is missing",
                                      bloom::quoted(name), bloom::quoted(module + ".scales"))};
         }
-        return plain_view(role, name);
+        return plain_view(role, name, n_stacked);
     }
     const TensorInfo* weight = take(name);
     if (weight == nullptr)
         return Error{Code::corrupt, fmt::format("tensor {} is missing", bloom::quoted(name))};
     BLOOM_OK(check_settings(*weight, module, quantization));
-    return affine_view(role, *weight, module);
+    return affine_view(role, *weight, module, n_stacked);
 }
 
 Result<> WeightLoader::check_settings(const TensorInfo& weight, const std::string& module,
@@ -354,7 +447,7 @@ Result<> WeightLoader::check_settings(const TensorInfo& weight, const std::strin
 }
 
 Result<WeightView> WeightLoader::affine_view(Role role, const TensorInfo& weight,
-                                             const std::string& module) {
+                                             const std::string& module, std::int64_t n_stacked) {
     constexpr std::int64_t kGroup = 64;
     constexpr std::int64_t kCodesPerWord = 4;
     const MatrixShape shape = expected_shape(role, config_);
@@ -374,9 +467,9 @@ Result<WeightView> WeightLoader::affine_view(Role role, const TensorInfo& weight
                      fmt::format("tensor {} is of type {}; quantised weights are u32",
                                  bloom::quoted(weight.name), to_string(weight.type))};
     }
-    BLOOM_OK(check_shape(weight, std::array{shape.rows, shape.k / kCodesPerWord}));
-    BLOOM_OK(check_shape(*scales, std::array{shape.rows, shape.k / kGroup}));
-    BLOOM_OK(check_shape(*biases, std::array{shape.rows, shape.k / kGroup}));
+    BLOOM_OK(check_matrix_shape(weight, n_stacked, shape.rows, shape.k / kCodesPerWord));
+    BLOOM_OK(check_matrix_shape(*scales, n_stacked, shape.rows, shape.k / kGroup));
+    BLOOM_OK(check_matrix_shape(*biases, n_stacked, shape.rows, shape.k / kGroup));
     if (scales->type != biases->type) {
         return Error{Code::corrupt,
                      fmt::format("tensors {} and {} are of types {} and {}",
@@ -395,7 +488,7 @@ Result<WeightView> WeightLoader::affine_view(Role role, const TensorInfo& weight
     view.matrix.scales = scales->data;
     view.matrix.biases = biases->data;
     view.ranges = {range_of(weight), range_of(*scales), range_of(*biases)};
-    view.n_ranges = 3;
+    split_stack(view, n_stacked);
     return view;
 }
 
@@ -411,7 +504,11 @@ bool is_layer_role(Role role) noexcept {
 }
 
 bool is_vector_role(Role role) noexcept {
-    return info(role).vector;
+    return info(role).kind == Kind::vector;
+}
+
+bool is_expert_role(Role role) noexcept {
+    return info(role).kind == Kind::experts;
 }
 
 const WeightView* Weights::find(Role role, std::int64_t layer) const noexcept {

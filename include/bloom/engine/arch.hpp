@@ -8,6 +8,7 @@
 #include <bloom/compute/plan.hpp>
 #include <bloom/engine/model_file.hpp>
 #include <bloom/engine/state.hpp>
+#include <bloom/engine/weight_traffic.hpp>
 
 namespace bloom::engine {
 
@@ -27,10 +28,10 @@ public:
     virtual std::int64_t vocab_rows() const noexcept = 0;
     /// The model as a plan for steps up to the key's sizes.
     virtual compute::Plan plan(const compute::PlanKey& key) const = 0;
-    /// Bytes of weights that one token must read, as they are in the file: the roof of decoding.
-    virtual std::int64_t bytes_per_token() const noexcept = 0;
-    /// Multiplications of matrix elements per token, the head apart: the roof of prefill is twice
-    /// it.
+    /// What steps read: the roof of decoding.
+    virtual const WeightTraffic& traffic() const noexcept = 0;
+    /// Multiplications of matrix elements per token, only the chosen experts' and the head apart:
+    /// the roof of prefill is twice it.
     virtual std::int64_t macs_per_token() const noexcept = 0;
 };
 
@@ -38,6 +39,10 @@ public:
 /// Errors: those of the backend and the file; unsupported for other families.
 Result<std::unique_ptr<const Graph>> load_dense(const ModelFile& file, compute::Backend& backend,
                                                 const ArchOptions& options);
+
+/// The same for Qwen3 with experts.
+Result<std::unique_ptr<const Graph>>
+load_qwen3_moe(const ModelFile& file, compute::Backend& backend, const ArchOptions& options);
 
 /// Chooses by the file's architecture.
 Result<std::unique_ptr<const Graph>> load_graph(const ModelFile& file, compute::Backend& backend,

@@ -50,10 +50,10 @@ struct HfConfig {
 /// Largest config.json that is read.
 inline constexpr std::uint64_t kMaxConfigJsonBytes = 4U << 20;
 
-/// Reads config.json of a llama, mistral, qwen2 or qwen3 model, validated. `has_output_head` tells
-/// whether lm_head.weight exists, which decides about a tied head where the file does not.
-/// Errors: unsupported (model_type, rope type, activation, a quantisation that is not MLX affine),
-/// corrupt (not JSON, missing or absurd values); the message names the key.
+/// Reads config.json of a llama, mistral, qwen2, qwen3 or qwen3_moe model, validated.
+/// `has_output_head` tells whether lm_head.weight exists, which decides about a tied head where the
+/// file does not. Errors: unsupported (model_type, rope type, activation, a quantisation that is
+/// not MLX affine), corrupt (not JSON, missing or absurd values); the message names the key.
 Result<HfConfig> read_hf_config(std::string_view json_text, bool has_output_head);
 
 } // namespace bloom::engine

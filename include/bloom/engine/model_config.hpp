@@ -10,7 +10,7 @@
 namespace bloom::engine {
 
 /// Model families with a graph. The dense family differs only in the switches of ModelConfig.
-enum class Arch : std::uint8_t { llama, qwen2, qwen3 };
+enum class Arch : std::uint8_t { llama, qwen2, qwen3, qwen3_moe };
 
 std::string_view to_string(Arch arch) noexcept;
 
@@ -45,8 +45,21 @@ inline constexpr std::int64_t kMaxHeadDim = 1024;
 inline constexpr std::int64_t kMaxVocabRows = 4'194'304;
 inline constexpr std::int64_t kMaxCtxLen = 1 << 24;
 inline constexpr std::int64_t kMaxExperts = 4096;
+inline constexpr std::int64_t kMaxTopK = 64; ///< experts of one token; the catalog has 8
 
-/// Everything a graph needs to know about a dense model, from either container. Plain values.
+/// Feed-forward networks of which every token uses a few.
+struct ExpertConfig {
+    std::int64_t n_experts = 0; ///< 0: the model has none
+    std::int64_t top_k = 0;     ///< chosen for each token
+    std::int64_t ffn_dim = 0;   ///< width of one expert
+    bool normalise = true;      ///< the chosen ones' weights are divided by their sum
+    double scale = 1.0;         ///< and then multiplied by this
+    /// Layers that have a plain feed-forward network of ModelConfig::ffn_dim instead. Empty when
+    /// none has; otherwise n_layers entries, 1 for such a layer.
+    std::vector<std::uint8_t> dense_layers;
+};
+
+/// Everything a graph needs to know about a model, from either container. Plain values.
 struct ModelConfig {
     Arch arch = Arch::llama;
     std::int64_t n_layers = 0;
@@ -54,7 +67,8 @@ struct ModelConfig {
     std::int64_t n_heads = 0;
     std::int64_t n_kv_heads = 0; ///< divides n_heads
     std::int64_t head_dim = 0;   ///< even; n_heads * head_dim need not be d_model
-    std::int64_t ffn_dim = 0;
+    std::int64_t ffn_dim = 0;    ///< 0 where every layer has experts
+    ExpertConfig experts;
     /// Rows of the embedding and of the head: logits per position. Not fewer than the tokenizer's
     /// tokens; the surplus rows are padding that must be masked before sampling.
     std::int64_t vocab_rows = 0;
@@ -74,6 +88,15 @@ struct ModelConfig {
     std::int64_t q_dim() const noexcept { return n_heads * head_dim; }
 
     std::int64_t kv_dim() const noexcept { return n_kv_heads * head_dim; }
+
+    bool has_experts(std::int64_t layer) const noexcept {
+        return experts.n_experts > 0 &&
+               (experts.dense_layers.empty() ||
+                experts.dense_layers[static_cast<std::size_t>(layer)] == 0);
+    }
+
+    /// Whether some layer has a plain feed-forward network.
+    bool has_dense_layers() const noexcept;
 
     std::int64_t window(std::int64_t layer) const noexcept {
         return layer_windows.empty() ? 0 : layer_windows[static_cast<std::size_t>(layer)];

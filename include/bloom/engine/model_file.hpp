@@ -91,6 +91,17 @@ public:
     /// After it has been packed: its pages may leave memory.
     void end_layer(std::int64_t layer) const noexcept;
 
+    // What is packed. Results point into the file or into `scratch`, which is resized and must
+    // outlive their use.
+
+    /// A matrix with its rows in the model's order.
+    kernels::SourceMatrix matrix(const WeightView& view, std::vector<std::uint8_t>& scratch) const;
+    /// All matrices of an expert role.
+    std::vector<kernels::SourceMatrix> experts(const WeightView& view,
+                                               std::vector<std::uint8_t>& scratch) const;
+    /// A vector as f32 in the model's order. out.size() == view.matrix.k.
+    void vector(const WeightView& view, std::span<float> out) const;
+
 private:
     struct Impl;
     static Result<ModelFile> from_gguf(GgufFile file, const std::string& fallback_name);

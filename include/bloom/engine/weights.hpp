@@ -15,7 +15,8 @@
 namespace bloom::engine {
 
 /// What a tensor does in the graph, whatever its file calls it. D = d_model, Q = n_heads *
-/// head_dim, K = n_kv_heads * head_dim, F = ffn_dim, V = vocab_rows.
+/// head_dim, K = n_kv_heads * head_dim, F = ffn_dim, V = vocab_rows, E = n_experts, Fe = the width
+/// of an expert.
 enum class Role : std::uint8_t {
     tok_embd,     ///< [V, D]
     output_norm,  ///< [D]
@@ -39,15 +40,21 @@ enum class Role : std::uint8_t {
     b_gate,       ///< [F]
     b_up,         ///< [F]
     b_down,       ///< [D]
+    w_router,     ///< [E, D], in layers with experts, as the following ones
+    w_gate_exps,  ///< E times [Fe, D]
+    w_up_exps,    ///< E times [Fe, D]
+    w_down_exps,  ///< E times [D, Fe]
 };
 
-inline constexpr int kRoleCount = static_cast<int>(Role::b_down) + 1;
+inline constexpr int kRoleCount = static_cast<int>(Role::w_down_exps) + 1;
 
 std::string_view to_string(Role role) noexcept;
 /// True for the roles that exist once per layer.
 bool is_layer_role(Role role) noexcept;
 /// True for those whose tensor has one axis (norms, biases, factors).
 bool is_vector_role(Role role) noexcept;
+/// True for those that are one matrix for each expert.
+bool is_expert_role(Role role) noexcept;
 
 /// The order in which rows of a file become rows of the model. GGUF files of architecture `llama`
 /// keep q and k rows so that rotary pairs are neighbours, new[2j] = old[j], new[2j+1] = old[j +
@@ -77,39 +84,56 @@ struct FileRange {
 
 /// One weight in its file. Shape and sizes have been checked against the configuration.
 /// Vectors: matrix.rows == 1, matrix.k == length, a plain format.
+/// Experts: one weight for all of a layer, whether the file stacks them in one tensor or has one
+/// for each; all have the first one's shape and format.
 /// Lifetime: points into the mapping; valid as long as the ModelFile.
 struct WeightView {
     Role role = Role::tok_embd;
-    std::int64_t layer = -1; ///< -1: once per model
-    std::string name;        ///< in the file, without the quantisation's suffixes
-    kernels::SourceMatrix matrix{};
-    RowOrder order;                    ///< of matrix rows, or of the elements of a vector
-    std::array<FileRange, 3> ranges{}; ///< codes, then scales and biases where they are apart
-    int n_ranges = 0;
+    std::int64_t layer = -1;        ///< -1: once per model
+    std::string name;               ///< in the file, without the quantisation's suffixes
+    kernels::SourceMatrix matrix{}; ///< of experts the first one
+    std::vector<kernels::SourceMatrix> experts; ///< of experts all, by number; otherwise empty
+    RowOrder order;                             ///< of matrix rows, or of the elements of a vector
+    std::vector<FileRange> ranges; ///< codes, then scales and biases where they are apart
+
+    std::int64_t n_matrices() const noexcept {
+        return experts.empty() ? 1 : static_cast<std::int64_t>(experts.size());
+    }
+
+    /// Matrix of expert i, in the file.
+    const kernels::SourceMatrix& expert(std::int64_t i) const {
+        return experts[static_cast<std::size_t>(i)];
+    }
+
+    std::int64_t n_elements() const noexcept { return n_matrices() * matrix.rows * matrix.k; }
 
     /// Bytes in the file.
     std::uint64_t bytes() const noexcept {
         std::uint64_t sum = 0;
-        for (int i = 0; i < n_ranges; ++i)
-            sum += ranges[static_cast<std::size_t>(i)].bytes;
+        for (const FileRange& range : ranges)
+            sum += range.bytes;
         return sum;
     }
 };
 
 /// Bytes of one row of `codes`.
 std::size_t row_bytes(kernels::WeightFormat format, std::int64_t k) noexcept;
+/// Bytes of one row of `scales`, and of `biases`; 0 where the format has none of its own.
+std::size_t scale_row_bytes(kernels::WeightFormat format, std::int64_t k) noexcept;
 
 /// The matrix with its rows in the model's order: view.matrix itself where the file has that order,
 /// otherwise a copy in `scratch` (resized; it must outlive the use of the result). Packing reads
-/// this.
+/// this. Experts never need it: see WeightView::expert.
 kernels::SourceMatrix in_model_order(const WeightView& view, std::vector<std::uint8_t>& scratch);
 
 /// Expands a vector weight to f32 in the model's order. out.size() == matrix.k.
 void expand_vector(const WeightView& view, std::span<float> out);
 
-/// Row `row` (model's order) of any weight as f32 [k]: the meaning of the formats, for audits and
-/// tests; not fast. out.size() == matrix.k.
+/// Row `row` (model's order) of any weight as f32 [k]: the meaning of the formats, for audits,
+/// tests and small matrices; not fast. Rows of experts are counted through all of them.
+/// out.size() == matrix.k.
 void dequantise_row(const WeightView& view, std::int64_t row, std::span<float> out);
+void dequantise_row(const kernels::SourceMatrix& matrix, std::int64_t row, std::span<float> out);
 
 /// All weights of a model by role.
 class Weights {

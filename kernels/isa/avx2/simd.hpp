@@ -24,7 +24,9 @@ constexpr int kPanelVecs = 2;
 // 8 accumulators, 2 codes, 1 activation, 2 products of 16 registers.
 constexpr int kTileTokens = 4;
 constexpr int kStreamTokens = 4;
-constexpr int kSharedHeads = 4;
+// 12 sums, 2 keys or values, 1 query or weight.
+constexpr int kAttentionRows = 6;
+constexpr int kAttentionSums = 12;
 using Codes = __m256i;
 
 inline Vf vset(float x) noexcept {

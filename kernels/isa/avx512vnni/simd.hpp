@@ -24,7 +24,9 @@ constexpr int kPanelVecs = 2;
 constexpr int kTileTokens = 6;
 // 16 + 16: the f32 accumulators go through the stack once a group, which streaming hides.
 constexpr int kStreamTokens = 8;
-constexpr int kSharedHeads = 8;
+// 24 sums, 2 keys or values, 1 query or weight.
+constexpr int kAttentionRows = 12;
+constexpr int kAttentionSums = 24;
 using Codes = __m512i;
 
 inline Vf vset(float x) noexcept {

@@ -26,7 +26,9 @@ constexpr int kStep = 4;
 constexpr int kTileTokens = 6;
 // 16 + 16: as for AVX-512, the f32 accumulators go through the stack once a group.
 constexpr int kStreamTokens = 8;
-constexpr int kSharedHeads = 8;
+// 24 sums, 4 keys or values, 1 query or weight of 32 registers.
+constexpr int kAttentionRows = 6;
+constexpr int kAttentionSums = 24;
 constexpr bool kWidens = false;
 using XCode = std::int8_t;
 

@@ -13,7 +13,8 @@ namespace bloom::compute::cpu {
 
 /// Work that needs only one row at a time: consecutive operations of this kind run row by row
 /// without a barrier between them.
-using RowOp = std::variant<EmbedOp, RmsNormOp, AddOp, RopeOp, KvStoreOp, SiluMulOp, GatherRowsOp>;
+using RowOp =
+    std::variant<EmbedOp, RmsNormOp, AddOp, RopeOp, KvStoreOp, SiluMulOp, RouteOp, GatherRowsOp>;
 
 struct RowsRegion {
     std::vector<RowOp> ops;
@@ -26,6 +27,10 @@ struct MatmulRegion {
 
     TensorId in = TensorId::none;  ///< the norm's input when there is a norm
     std::optional<RmsNormOp> norm; ///< its output exists only inside the region
+    /// With a norm, where its input comes from while the rows are prepared: `embed` leaves it in
+    /// `in` as well, which is the residual stream; of a `gather` nothing is left.
+    std::optional<EmbedOp> embed;
+    std::optional<GatherRowsOp> gather;
     std::vector<MatmulOp> targets;
     Epilogue epilogue = Epilogue::none;
     TensorId epilogue_out = TensorId::none;
@@ -39,7 +44,14 @@ struct AttentionRegion {
     TensorId k = TensorId::none; ///< with prepare: the stored tensors
 };
 
-using Region = std::variant<RowsRegion, MatmulRegion, AttentionRegion>;
+/// The chosen experts' networks, with the choice before it and the sum after it.
+struct MoeRegion {
+    MoeOp op{};
+    std::optional<RouteOp> route;       ///< makes op's ids and weights
+    TensorId add_into = TensorId::none; ///< what op's result is added to, besides being stored
+};
+
+using Region = std::variant<RowsRegion, MatmulRegion, AttentionRegion, MoeRegion>;
 
 /// Groups the operations of a plan; with `fuse` false each becomes a region of its own.
 /// `logits` is the tensor named by the plan's LogitsOp, or none.

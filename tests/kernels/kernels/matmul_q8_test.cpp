@@ -212,6 +212,37 @@ TEST_P(MatmulQ8, ResultsDoNotDependOnTheRowSplit) {
     }
 }
 
+// Tokens taken from anywhere, repeated or out of order, give the bits of a gathered copy.
+TEST_P(MatmulQ8, TokensByRowIndex) {
+    Rng rng(24);
+    for (const WeightFormat format : kQuantised) {
+        const std::int64_t k = 19 * group_size(format); // several chunks
+        const std::int64_t rows = table().panel_rows + 3;
+        const TestMatrix m = make_matrix(format, rows, k, rng);
+        const Packed packed(table(), m.src);
+        const Guarded<float> x = random_floats(static_cast<std::size_t>(9 * k), rng);
+        Activations acts(table(), format, x.data(), 9, k);
+        Guarded<float> each(static_cast<std::size_t>(9 * rows));
+        table().matmul_q8(packed.matrix(), acts.view(), 9, 0, rows, each.data(), rows);
+        for (const std::int64_t n : {1, 3, 8, 9, 20, 41, 300}) {
+            Guarded<std::int32_t> index(static_cast<std::size_t>(n));
+            for (std::size_t i = 0; i < index.size(); ++i)
+                index[i] = static_cast<std::int32_t>(rng.below(9));
+            QuantisedActivations picked = acts.view();
+            picked.rows = index.data();
+            Guarded<float> y(static_cast<std::size_t>(n * rows), -1.0F);
+            table().matmul_q8(packed.matrix(), picked, n, 0, rows, y.data(), rows);
+            for (std::int64_t t = 0; t < n; ++t) {
+                ASSERT_EQ(std::memcmp(y.data() + t * rows,
+                                      each.data() + index[static_cast<std::size_t>(t)] * rows,
+                                      static_cast<std::size_t>(rows) * 4),
+                          0)
+                    << "n " << n << " token " << t;
+            }
+        }
+    }
+}
+
 TEST_P(MatmulQ8, WritesOnlyItsRows) {
     Rng rng(18);
     const std::int64_t rows = 2 * table().panel_rows;

@@ -161,6 +161,64 @@ TEST(HfConfig, CanonicalPaths) {
     EXPECT_EQ(canonical_module_path("model.layers.0"), "model.layers.0");
 }
 
+TEST(HfConfig, ReadsExperts) {
+    const std::string sizes =
+        R"(,"num_experts":8,"num_experts_per_tok":2,"moe_intermediate_size":32)";
+    const auto c = read("qwen3_moe", sizes).value().model;
+    EXPECT_EQ(c.arch, Arch::qwen3_moe);
+    EXPECT_TRUE(c.qk_norm);
+    EXPECT_EQ(c.experts.n_experts, 8);
+    EXPECT_EQ(c.experts.top_k, 2);
+    EXPECT_EQ(c.experts.ffn_dim, 32);
+    EXPECT_FALSE(c.experts.normalise); // what the family means without the key
+    EXPECT_EQ(c.experts.scale, 1.0);
+    EXPECT_TRUE(c.has_experts(0));
+    EXPECT_TRUE(c.has_experts(1));
+    EXPECT_FALSE(c.has_dense_layers());
+    EXPECT_TRUE(
+        read("qwen3_moe", sizes + R"(,"norm_topk_prob":true)").value().model.experts.normalise);
+    EXPECT_EQ(read("qwen3_moe", sizes + R"(,"intermediate_size":null)").value().model.ffn_dim, 0);
+
+    const auto mlp_only = read("qwen3_moe", sizes + R"(,"mlp_only_layers":[0])").value().model;
+    EXPECT_FALSE(mlp_only.has_experts(0));
+    EXPECT_TRUE(mlp_only.has_experts(1));
+    EXPECT_TRUE(mlp_only.has_dense_layers());
+    const auto sparse = read("qwen3_moe", sizes + R"(,"decoder_sparse_step":2)").value().model;
+    EXPECT_FALSE(sparse.has_experts(0));
+    EXPECT_TRUE(sparse.has_experts(1));
+    const auto none = read("llama", sizes).value().model; // another family ignores the keys
+    EXPECT_EQ(none.experts.n_experts, 0);
+    EXPECT_FALSE(none.has_experts(0));
+}
+
+TEST(HfConfig, EveryFaultOfExpertsIsNamed) {
+    const std::string sizes =
+        R"(,"num_experts":8,"num_experts_per_tok":2,"moe_intermediate_size":32)";
+    const std::vector<std::pair<std::string, std::string>> faults = {
+        {R"(,"num_experts":0)", "number of experts is 0"},
+        {R"(,"num_experts":4097)", "number of experts is 4097"},
+        {R"(,"num_experts_per_tok":0)", "experts of a token is 0"},
+        {R"(,"num_experts_per_tok":9)", "experts of a token is 9; 1 to 8"},
+        {R"(,"num_experts":256,"num_experts_per_tok":65)", "1 to 64"},
+        {R"(,"moe_intermediate_size":0)", "width of an expert is 0"},
+        {R"(,"moe_intermediate_size":null)", "\"moe_intermediate_size\" is missing"},
+        {R"(,"decoder_sparse_step":0)", "decoder_sparse_step is 0"},
+        {R"(,"mlp_only_layers":[2])", "names layer 2 of 2"},
+        {R"(,"mlp_only_layers":[-1])", "names layer -1"},
+        {R"(,"mlp_only_layers":["0"])", "mlp_only_layers"},
+        {R"(,"mlp_only_layers":0)", "mlp_only_layers"},
+        {R"(,"mlp_only_layers":[1],"intermediate_size":null)", "feed-forward width is 0"},
+        {R"(,"norm_topk_prob":1)", "\"norm_topk_prob\""},
+    };
+    for (const auto& [extra, says] : faults) {
+        const auto c = read("qwen3_moe", sizes + extra);
+        ASSERT_FALSE(c) << extra;
+        EXPECT_EQ(c.error().code(), Code::corrupt) << extra << ": " << c.error().message();
+        EXPECT_NE(c.error().message().find(says), std::string_view::npos)
+            << extra << ": " << c.error().message();
+    }
+}
+
 struct Fault {
     std::string type;
     std::string extra;
@@ -171,7 +229,7 @@ struct Fault {
 TEST(HfConfig, EveryFaultIsNamed) {
     const std::vector<Fault> faults = {
         {"gemma4", "", Code::unsupported, "\"gemma4\""},
-        {"qwen3_moe", "", Code::unsupported, "mixture of experts"},
+        {"qwen3_moe", "", Code::corrupt, "\"num_experts\" is missing"},
         {"", "", Code::unsupported, "model_type \"\""},
         {"llama", R"(,"num_hidden_layers":null)", Code::corrupt,
          "\"num_hidden_layers\" is missing"},

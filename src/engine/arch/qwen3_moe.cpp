@@ -1,0 +1,72 @@
+#include <optional>
+
+#include "engine/arch/common.hpp"
+
+/// Qwen3 with experts: softmax over the router's logits, the best top_k, no shared expert. Some
+/// layers may have a plain feed-forward network instead.
+namespace bloom::engine {
+namespace {
+
+using namespace arch;
+
+struct Layer {
+    WeightId attn_norm;
+    AttentionWeights attention;
+    KvPlace kv;
+    RopeId rope;
+    WeightId ffn_norm;
+    std::optional<ExpertWeights> experts; ///< without: ffn
+    FfnWeights ffn;
+};
+
+compute::Plan write_plan(const Base& model, std::span<const Layer> layers,
+                         const compute::PlanKey& key) {
+    const ModelConfig& c = model.config;
+    PlanWriter plan(model, key);
+    AttentionBlock attention(plan, c.n_heads, c.n_kv_heads, c.head_dim);
+    ExpertsBlock experts(plan, c.experts, {});
+    std::optional<FfnBlock> ffn;
+    if (c.has_dense_layers()) ffn.emplace(plan, c.ffn_dim);
+    plan.embed();
+    for (const Layer& l : layers) {
+        plan.norm_stream(l.attn_norm);
+        attention.write(plan.input(), l.attention, l.rope, l.kv, plan.branch());
+        plan.add_branch();
+        plan.norm_stream(l.ffn_norm);
+        if (l.experts) {
+            experts.write(plan.input(), plan.input(), *l.experts, plan.branch());
+        } else {
+            ffn->write(plan.input(), l.ffn, plan.branch());
+        }
+        plan.add_branch();
+    }
+    return std::move(plan).finish();
+}
+
+} // namespace
+
+Result<std::unique_ptr<const Graph>>
+load_qwen3_moe(const ModelFile& file, compute::Backend& backend, const ArchOptions& options) {
+    Uploader up(file, backend);
+    BLOOM_TRY(Base base, load_base(up));
+    BLOOM_TRY(const RopeId rope, load_rope(up));
+    const auto load_layer = [&](std::int64_t i) -> Result<Layer> {
+        Layer l{};
+        BLOOM_TRY(l.attn_norm, up.vector(Role::attn_norm, i));
+        BLOOM_TRY(l.attention, load_attention(up, i));
+        BLOOM_TRY(l.ffn_norm, up.vector(Role::ffn_norm, i));
+        if (base.config.has_experts(i)) {
+            BLOOM_TRY(l.experts, load_experts(up, i));
+        } else {
+            BLOOM_TRY(l.ffn, load_ffn(up, i));
+        }
+        l.kv = base.place(kv_group(base.config, i, options.kv_type));
+        l.rope = rope;
+        return l;
+    };
+    BLOOM_TRY(std::vector<Layer> layers, load_layers<Layer>(up, options, base, load_layer));
+    return std::make_unique<const LayeredGraph<Layer>>(std::move(base), std::move(layers),
+                                                       &write_plan);
+}
+
+} // namespace bloom::engine
