@@ -28,6 +28,7 @@ std::uint32_t features_from(const CpuidDump& d) noexcept {
     if (bit(d.leaf1_ecx, 29)) have |= kF16c;
     if (d.max_leaf < 7) return have;
     if (bit(d.leaf7_ebx, 5)) have |= kAvx2;
+    if (bit(d.leaf7_1_eax, 4)) have |= kAvxVnni;
     if ((d.xcr0 & kXcr0Zmm) != kXcr0Zmm) return have;
     const bool f = bit(d.leaf7_ebx, 16);
     const bool dq = bit(d.leaf7_ebx, 17);
@@ -37,6 +38,15 @@ std::uint32_t features_from(const CpuidDump& d) noexcept {
         have |= kAvx512;
         if (bit(d.leaf7_ecx, 11)) have |= kAvx512Vnni;
     }
+    return have;
+}
+
+std::uint32_t features_from_hwcaps(std::uint64_t hwcap, std::uint64_t hwcap2) noexcept {
+    constexpr std::uint64_t kHwcapAsimdDp = 1U << 20;
+    constexpr std::uint64_t kHwcap2I8mm = 1U << 13;
+    std::uint32_t have = 0;
+    if ((hwcap & kHwcapAsimdDp) != 0) have |= kNeonDot;
+    if ((hwcap2 & kHwcap2I8mm) != 0) have |= kNeonI8mm;
     return have;
 }
 
@@ -53,6 +63,8 @@ std::uint32_t detect_cpu_features() noexcept {
     if (__get_cpuid_count(7, 0, &a, &b, &c, &d) != 0) {
         dump.leaf7_ebx = b;
         dump.leaf7_ecx = c;
+        const std::uint32_t last_subleaf = a;
+        if (last_subleaf >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0) dump.leaf7_1_eax = a;
     }
     if (bit(dump.leaf1_ecx, 27)) {
         std::uint32_t low = 0;
@@ -62,12 +74,7 @@ std::uint32_t detect_cpu_features() noexcept {
     }
     return features_from(dump);
 #elif defined(__aarch64__) && defined(__linux__)
-    constexpr unsigned long kHwcapAsimdDp = 1UL << 20;
-    constexpr unsigned long kHwcap2I8mm = 1UL << 13;
-    std::uint32_t have = 0;
-    if ((getauxval(AT_HWCAP) & kHwcapAsimdDp) != 0) have |= kNeonDot;
-    if ((getauxval(AT_HWCAP2) & kHwcap2I8mm) != 0) have |= kNeonI8mm;
-    return have;
+    return features_from_hwcaps(getauxval(AT_HWCAP), getauxval(AT_HWCAP2));
 #else
     return 0;
 #endif

@@ -7,19 +7,42 @@ namespace bloom::kernels {
 namespace {
 
 const KernelTable* const kFastestFirst[] = {
+#if defined(BLOOM_KERNELS_NEON_I8MM)
+    &neon_i8mm::kTable,
+#endif
+#if defined(BLOOM_KERNELS_NEON_DOT)
+    &neon_dot::kTable,
+#endif
 #if defined(BLOOM_KERNELS_AVX512VNNI)
     &avx512vnni::kTable,
+#endif
+#if defined(BLOOM_KERNELS_AVX512)
+    &avx512::kTable,
+#endif
+#if defined(BLOOM_KERNELS_AVX2VNNI)
+    &avx2vnni::kTable,
 #endif
 #if defined(BLOOM_KERNELS_AVX2)
     &avx2::kTable,
 #endif
-    &scalar::kTable,
-    nullptr,
+    &scalar::kTable,     nullptr,
 };
 
 const Probe* const kProbes[] = {
+#if defined(BLOOM_KERNELS_NEON_I8MM)
+    &neon_i8mm::kProbe,
+#endif
+#if defined(BLOOM_KERNELS_NEON_DOT)
+    &neon_dot::kProbe,
+#endif
 #if defined(BLOOM_KERNELS_AVX512VNNI)
     &avx512vnni::kProbe,
+#endif
+#if defined(BLOOM_KERNELS_AVX512)
+    &avx512::kProbe,
+#endif
+#if defined(BLOOM_KERNELS_AVX2VNNI)
+    &avx2vnni::kProbe,
 #endif
 #if defined(BLOOM_KERNELS_AVX2)
     &avx2::kProbe,

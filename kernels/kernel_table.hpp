@@ -16,6 +16,7 @@ enum CpuFeature : std::uint32_t {
     kAvx512Vnni = 1U << 4,
     kNeonDot = 1U << 5,
     kNeonI8mm = 1U << 6,
+    kAvxVnni = 1U << 7, ///< the 256-bit form with its own encoding
 };
 
 /// Weight storage after packing. Codes are unsigned 8 bit: q8_0 has w = scale * (code - 128),
@@ -66,6 +67,9 @@ struct PackedMatrix {
     std::int64_t rows;
     std::int64_t k;
     const std::uint8_t* data;
+    /// Packed weights that the caller reads after this product, or null: their beginning is fetched
+    /// while the product ends. Never more than a hint.
+    const std::uint8_t* next = nullptr;
 };
 
 /// Activations of n tokens, quantised per token and group: x = scale * q, q in [-127, 127].
@@ -88,16 +92,56 @@ struct QuantisedActivations {
 
 enum class KvType : std::uint8_t { f32, f16 };
 
-/// Paged keys and values of one sequence in one layer. Page p holds tokens [16 p, 16 p + 16) as
-/// K [n_kv_heads, 16, head_dim] then V [n_kv_heads, 16, head_dim].
+inline constexpr int kPageTokens = 16;
+
+/// Paged keys and values of one sequence in one layer. Tokens [16 p, 16 p + 16) lie at
+/// base + table[p] * page_bytes as K [n_kv_heads][head_dim][16], a key being a column, then
+/// V [n_kv_heads][16][head_dim]. Only pages of tokens that are attended to are looked up.
 struct KvPages {
-    const void* const* pages; ///< base address of each page of this layer, by page number
+    const std::uint8_t* base;  ///< page 0 in this layer
+    const std::int32_t* table; ///< page number by page of the sequence
+    std::int64_t page_bytes;   ///< from one page to the next
     KvType type;
     int n_kv_heads;
     int head_dim;
 };
 
-inline constexpr int kPageTokens = 16;
+/// A sequence is attended to in chunks of this many absolute tokens, folded in ascending order: who
+/// computes a chunk changes nothing. Small, so that a long sequence feeds many cores; large enough
+/// that folding costs below 1 % of it.
+inline constexpr int kAttentionChunk = 512;
+/// Queries (rows times heads) of one call at most: their scores in a chunk and their sums stay in
+/// L2 beside the chunk's keys and values, each of which is read 48 times.
+inline constexpr int kAttentionQueries = 48;
+/// Floats between the scores of two queries in the scratch memory.
+inline constexpr int kAttentionScoreStride = kAttentionChunk + 9 * kPageTokens;
+
+/// Consecutive rows of one sequence and consecutive heads of one KV head. The row at position p
+/// sees tokens [p + 1 - window, p + 1), all up to p without a window.
+struct AttentionRows {
+    const float* q;        ///< first head of the first row; heads head_dim apart
+    std::int64_t q_stride; ///< floats between rows
+    int n_rows;
+    int n_heads; ///< n_rows * n_heads <= kAttentionQueries
+    int kv_head;
+    float scale;
+    std::int64_t position; ///< of the first row
+    std::int64_t window;   ///< 0: none
+};
+
+/// Floats of a part: what n queries have of some chunks. max [n], sum [n], values [n, head_dim],
+/// each run and each row of values rounded up to 16.
+constexpr std::int64_t attention_part_floats(std::int64_t n_queries,
+                                             std::int64_t head_dim) noexcept {
+    return (n_queries + 15) / 16 * 32 + n_queries * ((head_dim + 15) / 16 * 16);
+}
+
+/// Floats of scratch memory that attention() needs.
+constexpr std::int64_t attention_scratch_floats(std::int64_t n_queries,
+                                                std::int64_t head_dim) noexcept {
+    return n_queries * kAttentionScoreStride + (n_queries * head_dim + 15) / 16 * 16 +
+           attention_part_floats(n_queries, head_dim);
+}
 
 /// How experts are chosen: KernelTable::route.
 struct RouteRule {
@@ -109,6 +153,9 @@ struct RouteRule {
 
 /// The scores of one row are kept on the stack.
 inline constexpr std::int64_t kRouteExpertsMax = 4096;
+
+/// Values that softmax_sums adds into one sum.
+inline constexpr int kSoftmaxBlock = 1024;
 
 /// One instruction set's operations. Thread: any; each writes only its named output range.
 /// Sums run in a fixed documented order that depends on shapes and position only, never on the
@@ -158,6 +205,8 @@ struct KernelTable {
     void (*add)(float* y, const float* x, std::int64_t n) noexcept;
     /// Stores n f32 values as KvType.
     void (*store_kv)(KvType type, const float* src, std::int64_t n, void* dst) noexcept;
+    /// The same, kPageTokens values apart: a key into its column of a page.
+    void (*store_key)(KvType type, const float* src, std::int64_t n, void* dst) noexcept;
     /// Index of the largest value; the lowest index among equals; 0 if all are NaN.
     std::int64_t (*argmax)(const float* x, std::int64_t n) noexcept;
     /// Largest value and sum of exp(x - max), for softmax and log-probabilities.
@@ -176,13 +225,39 @@ struct KernelTable {
     void (*weighted_sum)(const float* y, std::int64_t y_stride, const std::int32_t* rows,
                          const float* weights, std::int64_t n_rows, std::int64_t n,
                          float* out) noexcept;
+    // --- sampling: rows of logits ---------------------------------------------------------------
+    /// The k largest values above -infinity, largest first, the lower index first among equals.
+    /// Returns how many: fewer than k where there are no more. ids, values: [k].
+    std::int64_t (*top_k)(const float* x, std::int64_t n, std::int64_t k, std::int32_t* ids,
+                          float* values) noexcept;
+    /// Values of at least `threshold` with their indices, ascending; the first `capacity` of them
+    /// are stored. Returns how many there are. ids, values: [capacity].
+    std::int64_t (*select_at_least)(const float* x, std::int64_t n, float threshold,
+                                    std::int64_t capacity, std::int32_t* ids,
+                                    float* values) noexcept;
+    /// out[i] = exp((x[i] - max) * scale), 0 for NaN. max is finite and at least every x[i], scale
+    /// above 0 and finite. An element's bits depend on its value alone. In place is fine.
+    void (*softmax_weights)(const float* x, std::int64_t n, float max, float scale,
+                            float* out) noexcept;
+    /// The sums of the same weights over [0, kSoftmaxBlock), [kSoftmaxBlock, 2 * kSoftmaxBlock), ..
+    /// sums: one for each block, the last perhaps short.
+    void (*softmax_sums)(const float* x, std::int64_t n, float max, float scale,
+                         double* sums) noexcept;
 
     // --- attention -----------------------------------------------------------------------------
-    /// One query row's heads [head_begin, head_end) (all of n_heads, GQA: kv head = h / (n_heads /
-    /// n_kv_heads)) over tokens [begin, end) of the sequence: softmax(scale * q k) v, running
-    /// maximum in f32. q, out: [n_heads, head_dim].
-    void (*attention)(const float* q, const KvPages& kv, int n_heads, int head_begin, int head_end,
-                      std::int64_t begin, std::int64_t end, float scale, float* out) noexcept;
+    /// Softmax(scale * q k) v over chunks [first_chunk, last_chunk) of the sequence. With `fold`
+    /// all of them become one part, else each its own, one after the other at `parts`. A chunk
+    /// without a token for a query leaves max -infinity and zeros. parts and scratch are aligned to
+    /// 64 bytes.
+    void (*attention)(const AttentionRows& rows, const KvPages& kv, std::int64_t first_chunk,
+                      std::int64_t last_chunk, bool fold, float* parts, float* scratch) noexcept;
+    /// Queries [first, last) of part `from`, of later chunks, into the same ones of part `into`.
+    void (*attention_fold)(int n_queries, int head_dim, int first, int last, float* into,
+                           const float* from) noexcept;
+    /// out[row, head, :] = values / sum of a folded part, for queries [first, last) in the order
+    /// (row, head); zeros where nothing had weight.
+    void (*attention_finish)(const AttentionRows& rows, int head_dim, int first, int last,
+                             const float* part, float* out, std::int64_t out_stride) noexcept;
 };
 
 /// What this processor can do: cpuid and xgetbv, or hwcaps.

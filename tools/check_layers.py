@@ -34,6 +34,8 @@ ALLOWED["registry"] = NET | {"store"}
 ALLOWED["scheduler"] = NET | {"store", "auth", "registry"}
 ALLOWED["provider"] = ALLOWED["scheduler"] | {"kernels", "compute", "engine"}
 ALLOWED["api"] = ALLOWED["scheduler"] | {"scheduler", "provider"}
+# What measures: kernels and engine on one side, a client of a running node on the other.
+ALLOWED["measure"] = NET | {"kernels", "compute", "engine"}
 EVERYTHING = set(ALLOWED)
 ALLOWED["node"] = EVERYTHING
 ALLOWED["cli"] = EVERYTHING | {"node"}

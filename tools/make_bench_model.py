@@ -13,7 +13,7 @@ F32, Q8_0 = 0, 8
 ALIGNMENT = 32
 WIDTH, FFN, HEADS, KV_HEADS, HEAD_DIM = 2048, 6144, 16, 8, 128
 VOCABULARY = 32_000
-CONTEXT = 32_768
+CONTEXT = 65_536
 
 
 def text(value: str) -> bytes:
@@ -63,6 +63,8 @@ def size_of(shape, kind: int) -> int:
 
 def metadata(layers: int) -> list[bytes]:
     tokens = byte_alphabet() + ["<|end|>"]
+    # Others refuse a file whose vocabulary and embedding differ in length.
+    tokens += [f"<filler {i}>" for i in range(VOCABULARY - len(tokens))]
     return [
         entry("general.architecture", STRING, "llama"),
         entry("general.name", STRING, "random-bench"),
@@ -80,7 +82,7 @@ def metadata(layers: int) -> list[bytes]:
         entry("tokenizer.ggml.model", STRING, "gpt2"),
         entry("tokenizer.ggml.pre", STRING, "gpt-2"),
         entry("tokenizer.ggml.tokens", STRING, tokens),
-        entry("tokenizer.ggml.token_type", I32, [1] * 256 + [3]),
+        entry("tokenizer.ggml.token_type", I32, [1] * 256 + [3] + [1] * (VOCABULARY - 257)),
         entry("tokenizer.ggml.merges", STRING, []),
         entry("tokenizer.ggml.eos_token_id", U32, 256),
         entry("tokenizer.chat_template", STRING, "{% for m in messages %}{{ m.content }}\n{% endfor %}"),

@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -25,12 +26,12 @@ class Counts:
         self.skipped += skipped
 
 
-def run_gtest(executable: pathlib.Path, counts: Counts, timeout_s: int) -> None:
+def run_gtest(executable: pathlib.Path, counts: Counts, timeout_s: int, runner: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         report = pathlib.Path(folder) / "report.json"
         started = time.monotonic()
         try:
-            done = subprocess.run([executable, f"--gtest_output=json:{report}", "--gtest_brief=1"],
+            done = subprocess.run([*runner, executable, f"--gtest_output=json:{report}", "--gtest_brief=1"],
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout_s)
             output, code = done.stdout, done.returncode
         except subprocess.TimeoutExpired as late:
@@ -71,6 +72,7 @@ def main() -> int:
     parser.add_argument("--kinds", default="unit,property,golden,conformance,sim,kernels,death,fuzz")
     parser.add_argument("--except", dest="without", default="", help="modules to leave out, by name")
     parser.add_argument("--timeout-s", type=int, default=600)
+    parser.add_argument("--runner", default="", help="command that runs the executables, e.g. an emulator")
     parser.add_argument("--scripts", action="store_true", help="also run the source checks")
     parser.add_argument("--counts", help="file that sums the counts over several calls")
     parser.add_argument("build", nargs="+")
@@ -79,7 +81,7 @@ def main() -> int:
     counts = Counts()
     without = set(filter(None, args.without.split(",")))
     for build in args.build:
-        print(f"== {build}")
+        print(f"== {build}" + (f", {args.runner}" if args.runner else ""))
         for kind in args.kinds.split(","):
             for executable in sorted(pathlib.Path(build, "tests").glob(f"bloom_{kind}_*")):
                 name = executable.name.split("_", 2)[2]
@@ -89,10 +91,11 @@ def main() -> int:
                     corpus = root / "tests" / "fuzz" / "corpus" / name
                     run_script(executable.name, [str(executable), str(corpus)], counts)
                 else:
-                    run_gtest(executable, counts, args.timeout_s)
+                    run_gtest(executable, counts, args.timeout_s, shlex.split(args.runner))
         if args.scripts:
             run_script("layers", [sys.executable, str(root / "tools/check_layers.py")], counts)
             run_script("headers", [sys.executable, str(root / "tools/check_headers.py")], counts)
+            run_script("bench_compare", [sys.executable, str(root / "tests/tools/bench_compare_test.py")], counts)
             run_script("format", [str(root / "tools/check_format")], counts)
             run_script("isa objects", [str(root / "tools/check_isa_objects.sh"), build], counts)
     if args.counts:

@@ -160,17 +160,18 @@ void route_weights(const double* s, const RouteRule& rule, const std::int32_t* i
 void attention(const float* q, const KvPages& kv, int kv_head, std::int64_t begin, std::int64_t end,
                float scale, double* out) {
     const std::int64_t dim = kv.head_dim;
-    const auto key_at = [&](std::int64_t t) {
-        return (std::int64_t{kv_head} * kPageTokens + t % kPageTokens) * dim;
-    };
     const std::int64_t values = std::int64_t{kv.n_kv_heads} * kPageTokens * dim;
+    const std::int64_t head = std::int64_t{kv_head} * kPageTokens * dim;
+    const auto element_at = [&](std::int64_t t, std::int64_t in_page) {
+        return kv_element(kv.type, kv.base + kv.table[t / kPageTokens] * kv.page_bytes, in_page);
+    };
     std::vector<double> scores;
     double top = -std::numeric_limits<double>::infinity();
     for (std::int64_t t = begin; t < end; ++t) {
         double s = 0.0;
         for (std::int64_t d = 0; d < dim; ++d) {
-            s += static_cast<double>(q[d]) *
-                 kv_element(kv.type, kv.pages[t / kPageTokens], key_at(t) + d);
+            s +=
+                static_cast<double>(q[d]) * element_at(t, head + d * kPageTokens + t % kPageTokens);
         }
         scores.push_back(s * static_cast<double>(scale));
         top = std::max(top, scores.back());
@@ -181,7 +182,7 @@ void attention(const float* q, const KvPages& kv, int kv_head, std::int64_t begi
         const double p = std::exp(scores[static_cast<std::size_t>(t - begin)] - top);
         sum += p;
         for (std::int64_t d = 0; d < dim; ++d) {
-            out[d] += p * kv_element(kv.type, kv.pages[t / kPageTokens], values + key_at(t) + d);
+            out[d] += p * element_at(t, values + head + t % kPageTokens * dim + d);
         }
     }
     for (std::int64_t d = 0; d < dim && sum > 0.0; ++d)

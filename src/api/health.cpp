@@ -29,6 +29,18 @@ rt::Task<Result<>> handle_health(Services& services, http::Exchange& ex) {
     w.key("version").string(services.version);
     w.key("active_requests").integer(services.n_active.load(std::memory_order_relaxed));
     if (services.draining.load(std::memory_order_relaxed)) w.key("draining").boolean(true);
+    registry::Capacity sum;
+    for (const auto& link : *services.registry.links()) {
+        const registry::Capacity c = link->capacity();
+        sum.n_drafted += c.n_drafted;
+        sum.n_accepted += c.n_accepted;
+        sum.n_preempted += c.n_preempted;
+        sum.n_swapped += c.n_swapped;
+    }
+    w.key("drafted_tokens").integer(sum.n_drafted);
+    w.key("accepted_tokens").integer(sum.n_accepted);
+    w.key("preemptions").integer(sum.n_preempted);
+    w.key("swapped_out").integer(sum.n_swapped);
     w.end_object();
     co_return co_await ex.respond(http::Status::ok, kJson, body);
 }

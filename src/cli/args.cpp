@@ -134,31 +134,140 @@ void add_doctor(CLI::App& app, Arguments& a, SettingFlags& flags) {
     verb->final_callback([&a] { a.verb = Verb::doctor; });
 }
 
-void add_bench(CLI::App& app, Arguments& a, SettingFlags& flags) {
-    CLI::App* verb = app.add_subcommand("bench", "measure this machine");
+constexpr int kRepetitionsMax = 1000;
+constexpr double kBenchSecondsMax = 3600;
+
+/// What every measurement of this machine has.
+void add_measuring(CLI::App& verb, Arguments& a) {
+    verb.add_option("--isa", a.bench.isa, "kernels to use (default: the fastest)")->type_name("");
+    verb.add_option("--repetitions", a.bench.repetitions, "medians over so many runs")
+        ->type_name("")
+        ->check(CLI::Range(1, kRepetitionsMax));
+    verb.add_flag("--json", a.json, "machine-readable");
+}
+
+void add_seconds(CLI::App& verb, Arguments& a) {
+    verb.add_option("--seconds", a.bench.seconds, "measure each row at least so long")
+        ->type_name("")
+        ->check(CLI::Range(0.0, kBenchSecondsMax));
+}
+
+void add_bench_roofs(CLI::App& bench, Arguments& a) {
+    CLI::App* verb = bench.add_subcommand("roofs", "what this machine can do at best");
+    verb->footer("Example:\n  darkbloom bench roofs --threads 1,2");
+    verb->add_option("--threads", a.bench.thread_counts,
+                     "numbers of threads, comma separated (default: 1, 2, 4, ... all)")
+        ->delimiter(',')
+        ->type_name("")
+        ->check(CLI::Range(1, 1024));
+    add_measuring(*verb, a);
+    verb->final_callback([&a] { a.verb = Verb::bench_roofs; });
+}
+
+void add_bench_kernels(CLI::App& bench, Arguments& a, SettingFlags& flags) {
+    CLI::App* verb = bench.add_subcommand("kernels", "single operations beside their roofs");
     verb->footer(
-        "Example:\n  darkbloom bench model --model ./model.gguf --pp 512 --tg 64 --batch 1,4,8");
-    verb->require_subcommand(1);
-    CLI::App* model =
-        verb->add_subcommand("model", "tokens per second beside the roof of this machine");
-    model->footer("Example:\n  darkbloom bench model --pp 512 --tg 64 --batch 1,4,8");
-    model->add_option("--model", a.target, "path or id (default: darkbloom/nano)")->type_name("");
-    model->add_option("--pp", a.prefill_tokens, "prompt tokens")
+        "Example:\n"
+        "  darkbloom bench kernels --op dense --shape 5120,17408 --format affine8 --n 1,8\n"
+        "  darkbloom bench kernels --op moe --shape 2048,1024,128,8 --n 1,32,512\n"
+        "  darkbloom bench kernels --op attention --shape 32,8,128 --context 32768 --n 1\n"
+        "  darkbloom bench kernels --shapes all --n 1,512");
+    verb->add_option("--op", a.bench.op, "dense, moe or attention")
+        ->type_name("")
+        ->check(CLI::IsMember({"dense", "moe", "attention"}));
+    verb->add_option("--shape", a.bench.shapes,
+                     "K,M (dense), K,M,EXPERTS,TOPK (moe), HEADS,KV_HEADS,HEAD_DIM (attention)")
+        ->type_name("");
+    verb->add_option("--shapes", a.bench.catalog,
+                     "a model of bench/shapes, or all: every matrix of it")
+        ->type_name("");
+    verb->add_option("--shapes-file", a.bench.shapes_files, "the same from a file")->type_name("");
+    verb->add_option("--format", a.bench.format, "q8_0 or affine8")
+        ->type_name("")
+        ->check(CLI::IsMember({"q8_0", "affine8"}));
+    verb->add_option("--n", a.bench.n, "tokens (attention: sequences), comma separated")
+        ->delimiter(',')
+        ->type_name("")
+        ->check(CLI::Range(1, 8192));
+    verb->add_option("--context", a.bench.context, "attention: tokens that a sequence has")
+        ->type_name("")
+        ->check(CLI::Range(1, 1 << 22));
+    verb->add_option("--working-set", a.bench.working_set_mb,
+                     "MB of weights to go round in (default: many times the caches)")
+        ->type_name("")
+        ->check(CLI::Range(1, 1 << 20));
+    add_measuring(*verb, a);
+    add_seconds(*verb, a);
+    flags.add(*verb, {"engine.threads"});
+    verb->final_callback([&a] { a.verb = Verb::bench_kernels; });
+}
+
+void add_bench_model(CLI::App& bench, Arguments& a, SettingFlags& flags) {
+    CLI::App* verb =
+        bench.add_subcommand("model", "tokens per second beside the roof of this machine");
+    verb->footer("Example:\n  darkbloom bench model --pp 512 --tg 64 --batch 1,4,8");
+    verb->add_option("--model", a.target, "path or id (default: darkbloom/nano)")->type_name("");
+    verb->add_option("--pp", a.bench.prefill_tokens, "prompt tokens")
         ->type_name("")
         ->check(CLI::Range(0, 1 << 20));
-    model->add_option("--tg", a.decode_tokens, "generated tokens")
+    verb->add_option("--tg", a.bench.decode_tokens, "generated tokens")
         ->type_name("")
         ->check(CLI::Range(0, 1 << 20));
-    model->add_option("--batch", a.batches, "sequences at once, comma separated")
+    verb->add_option("--batch", a.bench.batches, "sequences at once, comma separated")
         ->delimiter(',')
         ->type_name("")
         ->check(CLI::Range(1, 4096));
-    model->add_option("--repetitions", a.repetitions, "medians over this many runs")
+    verb->add_option("--depth", a.bench.depth, "tokens that every sequence already has")
         ->type_name("")
-        ->check(CLI::Range(1, 1000));
-    model->add_flag("--json", a.json, "machine-readable");
-    flags.add(*model, {"engine.threads", "engine.layers", "engine.precise"});
-    model->final_callback([&a] { a.verb = Verb::bench_model; });
+        ->check(CLI::Range(0, 1 << 22));
+    add_measuring(*verb, a);
+    add_seconds(*verb, a);
+    flags.add(*verb, {"engine.threads", "engine.layers", "engine.precise"});
+    verb->final_callback([&a] { a.verb = Verb::bench_model; });
+}
+
+void add_bench_serve(CLI::App& bench, Arguments& a) {
+    CLI::App* verb = bench.add_subcommand("serve", "a running node under load, open loop");
+    verb->footer("Example:\n"
+                 "  darkbloom bench serve --url http://127.0.0.1:8080 --rate 4 --duration 30\n"
+                 "The key comes from DARKBLOOM_API_KEY.");
+    verb->add_option("--url", a.url, "the node")->required()->type_name("");
+    verb->add_option("--rate", a.bench.rate, "requests per second")
+        ->required()
+        ->type_name("")
+        ->check(CLI::Range(0.001, 1e6));
+    verb->add_option("--duration", a.bench.duration_s, "seconds in which requests begin")
+        ->required()
+        ->type_name("")
+        ->check(CLI::Range(0.001, kBenchSecondsMax));
+    verb->add_option("--concurrency", a.bench.concurrency,
+                     "requests at once; later ones wait, and their waiting counts")
+        ->type_name("")
+        ->check(CLI::Range(1, 65536));
+    verb->add_option("--model", a.target, "model id (default: the node's first)")->type_name("");
+    verb->add_option("--prompt-tokens", a.bench.prompt_tokens, "words of the prompt")
+        ->type_name("")
+        ->check(CLI::Range(1, 1 << 20));
+    verb->add_option("--max-tokens", a.bench.answer_tokens, "longest answer")
+        ->type_name("")
+        ->check(CLI::Range(1, 1 << 20));
+    verb->add_flag("--stream,!--no-stream", a.bench.stream, "event streams (default) or not");
+    verb->add_option("--arrivals", a.bench.arrivals, "poisson or even")
+        ->type_name("")
+        ->check(CLI::IsMember({"poisson", "even"}));
+    verb->add_option("--seed", a.bench.seed, "of the arrival times")->type_name("");
+    verb->add_flag("--json", a.json, "machine-readable");
+    verb->final_callback([&a] { a.verb = Verb::bench_serve; });
+}
+
+void add_bench(CLI::App& app, Arguments& a, SettingFlags& flags) {
+    CLI::App* verb = app.add_subcommand("bench", "measure this machine, a model or a node");
+    verb->footer("docs/performance.md says how to read the figures.");
+    verb->require_subcommand(1);
+    add_bench_roofs(*verb, a);
+    add_bench_kernels(*verb, a, flags);
+    add_bench_model(*verb, a, flags);
+    add_bench_serve(*verb, a);
 }
 
 void add_keys(CLI::App& app, Arguments& a, SettingFlags& flags) {

@@ -1,114 +1,120 @@
 #include <algorithm>
-#include <chrono>
 
 #include <fmt/format.h>
 
 #include <bloom/cli/verbs.hpp>
-#include <bloom/engine/bench_model.hpp>
-#include <bloom/json/writer.hpp>
+#include <bloom/hw/memory_info.hpp>
+#include <bloom/measure/model_bench.hpp>
 #include <bloom/provider/kernel_choice.hpp>
 #include <bloom/provider/model_source.hpp>
 
+#include "cli/bench_common.hpp"
 #include "cli/common.hpp"
 #include "cli/engine_setup.hpp"
-#include "cli/roofs.hpp"
 
 namespace bloom::cli {
 namespace {
 
-/// A measurement beside its roof: decode is bound by reading weights, prefill by dot products.
-struct Row {
-    engine::BenchModelRow bench;
-    double roof_ratio = 0;
-};
+using measure::ModelReport;
+using measure::ModelRow;
+using measure::StepRow;
 
-std::vector<Row> with_ratios(std::vector<engine::BenchModelRow> rows, const Roofs& roofs) {
-    std::vector<Row> out;
-    for (engine::BenchModelRow& row : rows) {
-        const double by_reading = roofs.read_gb_per_s > 0 ? row.gb_per_s / roofs.read_gb_per_s : 0;
-        const double by_dots = roofs.dot_gops > 0 ? row.gops / roofs.dot_gops : 0;
-        out.push_back({std::move(row), std::max(by_reading, by_dots)});
-    }
-    return out;
-}
+constexpr std::int64_t kKvBudgetMin = std::int64_t{1} << 30;
 
-std::string as_json(const engine::EngineInfo& info, int threads, const Roofs& roofs,
-                    const std::vector<Row>& rows) {
+std::string as_json(const engine::EngineInfo& info, const kernels::KernelTable& table, int threads,
+                    const ModelReport& report) {
     std::string out;
     json::Writer w(out);
     w.begin_object().key("model").string(info.name).key("architecture").string(info.arch);
-    w.key("isa").string(info.kernel_isa).key("threads").integer(threads);
+    write_machine(w, table, threads);
     w.key("weight_bytes").integer(info.weight_bytes);
-    w.key("roofs").begin_object().key("read_gb_per_s").number(roofs.read_gb_per_s);
-    w.key("dot_gops").number(roofs.dot_gops).end_object();
     w.key("rows").begin_array();
-    for (const Row& row : rows) {
-        w.begin_object().key("test").string(row.bench.test).key("batch").integer(row.bench.batch);
-        w.key("tokens_per_s")
-            .number(row.bench.tokens_per_s)
-            .key("seconds")
-            .number(row.bench.seconds);
-        w.key("seconds_mad")
-            .number(row.bench.seconds_mad)
-            .key("gb_per_s")
-            .number(row.bench.gb_per_s);
-        w.key("gops").number(row.bench.gops).key("roof_ratio").number(row.roof_ratio).end_object();
+    for (const ModelRow& row : report.rows) {
+        w.begin_object().key("op").string("model").key("test").string(row.test);
+        w.key("n").integer(row.batch).key("batch").integer(row.batch);
+        w.key("depth").integer(row.depth).key("threads").integer(threads);
+        w.key("tokens_per_s").number(row.tokens_per_s);
+        w.key("tokens_per_s_mad").number(row.tokens_per_s_mad);
+        w.key("bytes_per_step").number(row.bytes_per_step);
+        write_paired(w, row.result);
+        w.end_object();
+    }
+    for (const StepRow& step : report.steps) {
+        w.begin_object().key("op").string("step").key("n").integer(step.batch);
+        w.key("threads").integer(threads).key("step_us").number(step.step_us);
+        w.key("work_us").number(step.work_us).key("imbalance_us").number(step.imbalance_us);
+        w.key("overhead_us").number(step.overhead_us).key("phases").number(step.phases);
+        w.end_object();
     }
     w.end_array().end_object();
     out += '\n';
     return out;
 }
 
-std::string as_table(const engine::EngineInfo& info, int threads, const Roofs& roofs,
-                     const std::vector<Row>& rows) {
-    std::string out =
-        fmt::format("{} ({}), {} of weights, kernels {}, {} threads\n", info.name, info.arch,
-                    human_bytes(static_cast<double>(info.weight_bytes)), info.kernel_isa, threads);
-    out += fmt::format("roofs in this run: reading {:.1f} GB/s, 8-bit dot products {:.0f} GOPS\n\n",
-                       roofs.read_gb_per_s, roofs.dot_gops);
-    out += fmt::format("{:8} {:>5} {:>12} {:>10} {:>10} {:>9}\n", "test", "batch", "tokens/s",
-                       "GB/s", "GOPS", "of roof");
-    for (const Row& row : rows) {
-        out += fmt::format("{:8} {:5} {:12.1f} {:10.1f} {:10.1f} {:8.0f}%\n", row.bench.test,
-                           row.bench.batch, row.bench.tokens_per_s, row.bench.gb_per_s,
-                           row.bench.gops, 100 * row.roof_ratio);
+std::string as_table(const engine::EngineInfo& info, const kernels::KernelTable& table, int threads,
+                     const ModelReport& report) {
+    std::string out = fmt::format("{} ({}), {} of weights\n", info.name, info.arch,
+                                  human_bytes(static_cast<double>(info.weight_bytes)));
+    out += machine_line(table, threads) + "\n";
+    out += fmt::format("{:8} {:>5} {:>6} {:>12} {:>9} {:>8} {:>8} {:>8} {:8} limit       roofs\n",
+                       "test", "batch", "depth", "tokens/s", "", "GB/s", "GOPS", "of roof", "");
+    for (const ModelRow& row : report.rows) {
+        const measure::Paired& p = row.result;
+        out += fmt::format("{:8} {:5} {:6} {:12.1f} +-{:<7.1f} {:8.1f} {:8.1f} {:8.3f} +-{:.3f}  "
+                           "{:9} {:.1f} GB/s {:.0f} GOPS{}\n",
+                           row.test, row.batch, row.depth, row.tokens_per_s, row.tokens_per_s_mad,
+                           p.gb_per_s, p.gops, p.roof_ratio.median, p.roof_ratio.mad,
+                           measure::to_string(p.limit), p.roofs.read_gb_per_s, p.roofs.dot_gops,
+                           disturbed_note(p));
+    }
+    if (report.steps.empty()) return out;
+    out += fmt::format("\n{:14} {:>5} {:>10} {:>10} {:>10} {:>10} {:>7}\n", "one step, us", "batch",
+                       "step", "work", "imbalance", "overhead", "phases");
+    for (const StepRow& s : report.steps) {
+        out += fmt::format("{:14} {:5} {:10.1f} {:10.1f} {:10.1f} {:10.1f} {:7.0f}\n", "", s.batch,
+                           s.step_us, s.work_us, s.imbalance_us, s.overhead_us, s.phases);
     }
     return out;
 }
 
+/// Room for deep contexts; pages take memory only when they are used.
+std::int64_t kv_budget() {
+    return std::max(kKvBudgetMin,
+                    static_cast<std::int64_t>(hw::read_memory_info().usable_bytes() / 2));
+}
+
 Result<> bench(const Arguments& arguments) {
+    const BenchArguments& a = arguments.bench;
     BLOOM_TRY(const Settings settings, Settings::load({}, arguments.flags));
+    BLOOM_TRY(const kernels::KernelTable* table, choose_bench_kernels(a.isa));
     LocalEngineOptions options;
-    options.n_threads = static_cast<int>(settings.integer("engine.threads"));
     options.n_layers = static_cast<std::int32_t>(settings.integer("engine.layers"));
     options.precise = settings.flag("engine.precise");
-    options.max_seqs = *std::max_element(arguments.batches.begin(), arguments.batches.end());
+    options.max_seqs = *std::ranges::max_element(a.batches);
+    options.ctx = a.depth + std::max(a.prefill_tokens, a.decode_tokens);
+    options.kv_budget_bytes = kv_budget();
     options.cache_prefixes = false;
     const std::string source =
         arguments.target.empty() ? std::string(provider::kBuiltInModel) : arguments.target;
-    BLOOM_TRY(const LocalEngine local, load_engine(source, options));
-    BLOOM_TRY(const kernels::KernelTable* table, provider::choose_kernels());
+    auto timed = std::make_unique<measure::TimedTeam>(
+        provider::make_team(static_cast<int>(settings.integer("engine.threads"))));
+    measure::TimedTeam& team = *timed;
+    BLOOM_TRY(const LocalEngine local, load_engine(source, options, std::move(timed)));
+    BLOOM_TRY(const auto roofs, measure::RoofProbe::make(team, *table));
 
-    engine::BenchModelOptions what;
-    what.prompt_tokens = arguments.prefill_tokens;
-    what.generated_tokens = arguments.decode_tokens;
-    what.batches = arguments.batches;
-    what.repetitions = arguments.repetitions;
-    const auto clock = [] {
-        return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
-            .count();
-    };
-    // Before and after: a shared machine's speed changes, and a roof must not lie below what stood
-    // under it.
-    const Roofs before = measure_roofs(*local.team, *table, arguments.repetitions);
-    BLOOM_TRY(auto measured, engine::bench_model(*local.engine, what, clock));
-    const Roofs after = measure_roofs(*local.team, *table, arguments.repetitions);
-    const Roofs roofs{std::max(before.read_gb_per_s, after.read_gb_per_s),
-                      std::max(before.dot_gops, after.dot_gops)};
-    const std::vector<Row> rows = with_ratios(std::move(measured), roofs);
+    measure::ModelBenchOptions what;
+    what.prompt_tokens = a.prefill_tokens;
+    what.generated_tokens = a.decode_tokens;
+    what.depth = a.depth;
+    what.batches = a.batches;
+    what.repetitions = a.repetitions;
+    what.seconds = a.seconds;
+    measure::ProcessStopwatch clock;
+    BLOOM_TRY(const ModelReport report,
+              measure::bench_model(*local.engine, team, *roofs, clock, what));
     const engine::EngineInfo& info = local.engine->info();
-    print(arguments.json ? as_json(info, local.team->size(), roofs, rows)
-                         : as_table(info, local.team->size(), roofs, rows));
+    print(arguments.json ? as_json(info, *table, team.size(), report)
+                         : as_table(info, *table, team.size(), report));
     return {};
 }
 

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include <bloom/cli/verbs.hpp>
+#include <bloom/hw/memory_info.hpp>
 #include <bloom/json/writer.hpp>
 #include <bloom/net/address.hpp>
 #include <bloom/net/port.hpp>
@@ -83,6 +84,23 @@ Check check_memory() {
         check.fix = "only the built-in model will fit";
     }
     return check;
+}
+
+/// Weights, caches and intermediate values ask for huge pages; whether they get them is up to the
+/// system.
+Check check_huge_pages() {
+    switch (hw::read_memory_info().transparent_huge_pages) {
+    case hw::HugePages::by_advice:
+    case hw::HugePages::always:
+        return {"huge pages", Check::State::fine, "weights get them", {}};
+    case hw::HugePages::never:
+        return {"huge pages", Check::State::advice, "switched off",
+                "models run up to 1.6 times faster with them: echo madvise > "
+                "/sys/kernel/mm/transparent_hugepage/enabled"};
+    case hw::HugePages::unknown:
+        break;
+    }
+    return {"huge pages", Check::State::fine, "the system does not say", {}};
 }
 
 Check check_descriptors() {
@@ -168,6 +186,7 @@ int run_doctor(const Arguments& arguments) {
                                     check_ring(),
                                     check_kernels(),
                                     check_memory(),
+                                    check_huge_pages(),
                                     check_descriptors(),
                                     check_data_dir(data_dir_of(*settings)),
                                     check_listen(settings->text("serve.listen"))};

@@ -9,11 +9,13 @@
 
 namespace bloom::cli {
 
-Result<LocalEngine> load_engine(const std::string& source, const LocalEngineOptions& options) {
+Result<LocalEngine> load_engine(const std::string& source, const LocalEngineOptions& options,
+                                std::unique_ptr<compute::Team> team) {
     LocalEngine local;
     BLOOM_TRY(const kernels::KernelTable* table, provider::choose_kernels());
     BLOOM_TRY(engine::ModelFile file, provider::open_model(source));
-    local.team = provider::make_team(options.n_threads);
+    local.team = team != nullptr ? std::move(team) : provider::make_team(options.n_threads);
+    local.team->pin_caller();
     engine::EngineOptions engine_options;
     engine_options.team = local.team.get();
     engine_options.table = table;

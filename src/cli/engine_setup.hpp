@@ -27,6 +27,8 @@ struct LocalEngineOptions {
 
 /// Opens and loads a model. Errors: those of provider::open_model and engine::Engine::create;
 /// machine_lacks when DARKBLOOM_KERNEL_ISA names kernels that cannot run here.
-Result<LocalEngine> load_engine(const std::string& source, const LocalEngineOptions& options);
+/// `team`: what it computes with; none: a team of n_threads.
+Result<LocalEngine> load_engine(const std::string& source, const LocalEngineOptions& options,
+                                std::unique_ptr<compute::Team> team = nullptr);
 
 } // namespace bloom::cli

@@ -16,8 +16,14 @@ int run(const Arguments& arguments) {
         return run_inspect(arguments);
     case Verb::doctor:
         return run_doctor(arguments);
+    case Verb::bench_roofs:
+        return run_bench_roofs(arguments);
+    case Verb::bench_kernels:
+        return run_bench_kernels(arguments);
     case Verb::bench_model:
         return run_bench_model(arguments);
+    case Verb::bench_serve:
+        return run_bench_serve(arguments);
     case Verb::keys_create:
     case Verb::keys_list:
     case Verb::keys_revoke:

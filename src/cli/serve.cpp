@@ -47,6 +47,12 @@ Result<> check_choices(const Settings& settings) {
             fmt::format("engine.device: {} is not a device of this build; it has: auto, cpu",
                         bloom::quoted(device))};
     }
+    if (const std::string& mode = settings.text("engine.speculation");
+        mode != "auto" && mode != "off") {
+        return Error{Code::invalid_argument, fmt::format("engine.speculation: {} is neither auto "
+                                                         "nor off",
+                                                         bloom::quoted(mode))};
+    }
     if (settings.text("serve.tls_certificate").empty() != settings.text("serve.tls_key").empty()) {
         return Error{Code::invalid_argument,
                      "serve.tls_certificate and serve.tls_key go together; one is missing"};
@@ -101,6 +107,9 @@ Result<node::NodeOptions> node_options(const Settings& settings) {
     options.max_sequences = static_cast<std::int32_t>(settings.integer("engine.max_sequences"));
     options.max_queued = static_cast<std::int32_t>(settings.integer("engine.max_queued"));
     options.kv_cache_bytes = settings.integer("engine.kv_cache_mib") * kMiB;
+    options.swap_bytes = settings.integer("engine.swap_mib") * kMiB;
+    options.inter_token_ms = static_cast<std::int32_t>(settings.integer("engine.inter_token_ms"));
+    options.speculate = settings.text("engine.speculation") == "auto";
     options.precise = settings.flag("engine.precise");
     return options;
 }

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <new>
 
 #include <fmt/format.h>
 
@@ -12,61 +13,109 @@ namespace {
 /// beyond, those that had least are forgotten.
 constexpr std::size_t kMaxKeys = 256;
 
-std::int32_t length(const std::vector<std::int32_t>& tokens) noexcept {
-    return static_cast<std::int32_t>(tokens.size());
-}
+/// Clocks count in parts of a token, so that a share of one is not lost.
+constexpr std::uint64_t kClockUnit = 1024;
 
 } // namespace
 
-Batcher::Batcher(const BatcherOptions& options, StateStore& store)
-    : options_(options), store_(store) {
+Batcher::Batcher(const BatcherOptions& options, StateStore& store, SwapSpace* swap)
+    : options_(options), store_(store), swap_(swap) {
     BLOOM_CHECK(options.max_seqs > 0);
     BLOOM_CHECK(options.prefill_tokens >= kPrefillCut);
     BLOOM_CHECK(options.busy_prefill_tokens >= kPrefillCut);
+    // Everything that a step may need, so that none can fail halfway.
+    const auto n_seqs = static_cast<std::size_t>(options.max_seqs);
+    const auto n_rows =
+        static_cast<std::size_t>(std::max(options.prefill_tokens, options.busy_prefill_tokens) +
+                                 options.max_seqs * (kMaxDraft + 1));
+    running_.reserve(n_seqs);
+    order_.reserve(n_seqs);
+    scratch_.reserve(n_seqs);
+    step_.items.reserve(n_seqs);
+    step_.tokens.reserve(n_rows);
+    step_.positions.reserve(n_rows);
+    step_.row_seq.reserve(n_rows);
+    step_.logit_rows.reserve(n_seqs * (kMaxDraft + 1));
+    step_.tables.reserve(n_seqs * store.n_groups());
 }
 
 // --- queue and keys ----------------------------------------------------------------------------
 
 std::uint32_t Batcher::key_for(std::string_view name) {
     constexpr std::size_t kNone = SIZE_MAX;
-    std::size_t known = kNone;
     std::size_t idle = kNone; // the one whose past matters least
-    std::uint64_t lowest = UINT64_MAX;
-    std::uint64_t highest = 0;
     for (std::size_t i = 0; i < keys_.size(); ++i) {
         const Key& key = keys_[i];
-        highest = std::max(highest, key.clock);
-        if (key.n_seqs > 0) lowest = std::min(lowest, key.clock);
-        if (key.name == name) {
-            known = i;
-        } else if (key.n_seqs == 0 && (idle == kNone || key.clock < keys_[idle].clock)) {
-            idle = i;
-        }
+        if (key.name == name) return static_cast<std::uint32_t>(i);
+        if (key.n_seqs == 0 && (idle == kNone || key.clock < keys_[idle].clock)) idle = i;
     }
-    // Idle time earns nothing: a newcomer stands beside those that waited longest. When nobody is
-    // left, all have had what they wanted and start as equals.
-    const std::uint64_t start = lowest == UINT64_MAX ? highest : lowest;
-    if (known == kNone) {
-        known = idle;
-        // Memory goes to those behind the start first: they lose nothing by being forgotten.
-        if (idle == kNone || (keys_[idle].clock > start && keys_.size() < kMaxKeys)) {
-            known = keys_.size();
-            keys_.emplace_back();
-        }
-        keys_[known].name = name;
-        keys_[known].clock = start;
-        keys_[known].n_seqs = 0;
+    // Memory goes to those behind the virtual time first: they lose nothing by being forgotten.
+    if (idle == kNone || (keys_[idle].clock > virtual_time_ && keys_.size() < kMaxKeys)) {
+        idle = keys_.size();
+        keys_.emplace_back();
     }
-    Key& key = keys_[known];
-    // Coming back does not undo what was computed: otherwise whoever sends one request after the
-    // other would always go before those that keep something waiting.
-    if (key.n_seqs++ == 0) key.clock = std::max(key.clock, start);
-    return static_cast<std::uint32_t>(known);
+    Key& key = keys_[idle];
+    key.name = name;
+    key.clock = 0;
+    key.n_computed = 0;
+    return static_cast<std::uint32_t>(idle);
 }
 
-void Batcher::leave_key(std::uint32_t key) {
+/// Every sequence of a key may have to wait at one time: queueing it again cannot fail.
+void Batcher::make_place(std::uint32_t key) {
+    Key& k = keys_[key];
+    const auto n = static_cast<std::size_t>(k.n_seqs) + 1;
+    if (k.waiting.capacity() < n) k.waiting.reserve(std::max(n, 2 * k.waiting.capacity()));
+}
+
+void Batcher::join_key(std::uint32_t key) noexcept {
+    Key& k = keys_[key];
+    // Coming back does not undo what was computed: otherwise whoever sends one request after the
+    // other would always go before those that keep something waiting.
+    if (!wants_more(key)) k.clock = std::max(k.clock, virtual_time_);
+    if (k.n_seqs++ == 0) ++n_active_keys_;
+}
+
+void Batcher::leave_key(std::uint32_t key) noexcept {
     BLOOM_CHECK(keys_[key].n_seqs > 0);
-    --keys_[key].n_seqs;
+    if (--keys_[key].n_seqs > 0 || --n_active_keys_ > 0) return;
+    // Nobody is left: all have had what they wanted and start as equals.
+    for (const Key& k : keys_)
+        virtual_time_ = std::max(virtual_time_, k.clock);
+}
+
+/// Whether a key has tokens to compute besides those of its streams.
+bool Batcher::wants_more(std::uint32_t key) const noexcept {
+    if (!keys_[key].waiting.empty()) return true;
+    return std::ranges::any_of(running_, [&](std::uint32_t seq) {
+        const Seq& s = *seqs_[seq];
+        return s.key == key && !s.paused && s.prefilling();
+    });
+}
+
+void Batcher::charge(std::uint32_t key, std::int64_t n_tokens) noexcept {
+    keys_[key].clock += static_cast<std::uint64_t>(n_tokens) * kClockUnit;
+    keys_[key].n_computed += n_tokens;
+}
+
+void Batcher::advance_virtual_time(std::int64_t n_tokens) noexcept {
+    const std::int64_t n_keys = std::max<std::int64_t>(n_active_keys_, 1);
+    virtual_time_ +=
+        static_cast<std::uint64_t>(n_tokens) * kClockUnit / static_cast<std::uint64_t>(n_keys);
+    std::uint64_t lowest = UINT64_MAX;
+    for (const Key& key : keys_) {
+        if (!key.waiting.empty()) lowest = std::min(lowest, key.clock);
+    }
+    for (const std::uint32_t seq : running_) {
+        const Seq& s = *seqs_[seq];
+        if (!s.paused && s.prefilling()) lowest = std::min(lowest, keys_[s.key].clock);
+    }
+    if (lowest != UINT64_MAX) virtual_time_ = std::max(virtual_time_, lowest);
+}
+
+std::int64_t Batcher::n_computed_for(std::string_view fair_key) const noexcept {
+    const auto at = std::ranges::find(keys_, fair_key, &Key::name);
+    return at == keys_.end() ? 0 : at->n_computed;
 }
 
 void Batcher::enqueue(std::uint32_t seq) {
@@ -110,16 +159,20 @@ std::uint32_t Batcher::next_waiting() const {
 
 std::uint32_t Batcher::new_seq() {
     if (free_seqs_.empty()) {
-        free_seqs_.push_back(static_cast<std::uint32_t>(seqs_.size()));
+        free_seqs_.reserve(seqs_.size() + 1); // all of them fit, so giving one back cannot fail
         seqs_.push_back(std::make_unique<Seq>());
+        free_seqs_.push_back(static_cast<std::uint32_t>(seqs_.size() - 1));
     }
     const std::uint32_t seq = free_seqs_.back();
+    Seq& s = *seqs_[seq];
+    store_.init(s.state);
     free_seqs_.pop_back();
-    SequenceState state = std::move(seqs_[seq]->state);
-    *seqs_[seq] = Seq{};
-    seqs_[seq]->state = std::move(state);
-    seqs_[seq]->used = true;
-    store_.init(seqs_[seq]->state);
+    SequenceState state = std::move(s.state);
+    auto slots = std::move(s.slots);
+    s = Seq{};
+    s.state = std::move(state);
+    s.slots = std::move(slots);
+    s.used = true;
     return seq;
 }
 
@@ -130,10 +183,12 @@ Result<SeqId> Batcher::add(NewSequence seq) {
         return Error{Code::limit_reached,
                      fmt::format("{} requests are waiting already", n_waiting_)};
     }
-    if (length(seq.tokens) > store_.max_tokens()) {
+    if (static_cast<std::int64_t>(seq.tokens.size()) > store_.max_tokens()) {
         return Error{Code::too_large, fmt::format("{} tokens, the cache holds {}",
                                                   seq.tokens.size(), store_.max_tokens())};
     }
+    const std::uint32_t key = key_for(seq.fair_key);
+    make_place(key);
     const std::uint32_t id = new_seq();
     Seq& s = *seqs_[id];
     s.tokens = std::move(seq.tokens);
@@ -141,27 +196,38 @@ Result<SeqId> Batcher::add(NewSequence seq) {
     s.priority = seq.priority;
     s.n_slots = seq.n_slots;
     s.arrival = next_arrival_++;
-    s.key = key_for(seq.fair_key);
+    s.key = key;
+    join_key(key);
     enqueue(id);
     return static_cast<SeqId>(id);
 }
 
 SeqId Batcher::fork(SeqId parent_id, StateStore::CopyPage copy) {
+    BLOOM_CHECK(at(parent_id).running);
+    BLOOM_CHECK(at(parent_id).n_slots > 1);
+    std::vector<std::int32_t> tokens;
+    tokens.reserve(at(parent_id).tokens.capacity());
+    tokens = at(parent_id).tokens;
+    std::string scope = at(parent_id).scope;
+    make_place(at(parent_id).key);
     const std::uint32_t id = new_seq();
     Seq& parent = at(parent_id);
     Seq& s = *seqs_[id];
-    BLOOM_CHECK(parent.running);
-    BLOOM_CHECK(parent.n_slots > 1);
-    s.tokens.reserve(parent.tokens.capacity());
-    s.tokens = parent.tokens;
-    s.scope = parent.scope;
+    s.tokens = std::move(tokens);
+    s.scope = std::move(scope);
     s.priority = parent.priority;
-    s.started = true;
+    s.reported = true;
     s.arrival = next_arrival_++;
     s.key = parent.key;
-    ++keys_[s.key].n_seqs;
+    join_key(s.key);
     --parent.n_slots;
-    if (store_.fork(parent.state, s.state, parent.n_computed, copy)) {
+    bool forked = false;
+    try {
+        forked = store_.fork(parent.state, s.state, parent.n_computed, copy);
+    } catch (const std::bad_alloc&) {
+        store_.release(s.state);
+    }
+    if (forked) {
         s.n_computed = parent.n_computed;
         s.running = true; // on the slot that the parent held for it
         running_.push_back(id);
@@ -182,6 +248,7 @@ void Batcher::remove(SeqId id) {
         unqueue(seq);
     }
     store_.release(s.state);
+    drop_swap(s);
     leave_key(s.key);
     s.used = false;
     s.tokens = {};
@@ -198,11 +265,92 @@ void Batcher::leave_running(std::uint32_t seq) {
 void Batcher::preempt(std::uint32_t seq) {
     Seq& s = *seqs_[seq];
     leave_running(seq);
+    if (worth_swapping(s)) swap_out(s);
     store_.release(s.state);
     s.n_computed = 0;
+    s.n_draft = 0;
+    s.draft_fresh = false;
     s.available_at_refusal = -1;
     enqueue(seq);
     ++n_preemptions_;
+}
+
+// --- swapping ----------------------------------------------------------------------------------
+
+bool Batcher::worth_swapping(const Seq& s) const noexcept {
+    if (swap_ == nullptr || s.n_computed < kPrefillCut) return false;
+    const double n_pages = static_cast<double>(s.n_computed) / compute::kPageTokens;
+    if (!cost_.ready()) return true; // copying wins as a rule
+    StepLoad again;
+    again.add_rows(0, s.n_computed, true);
+    return n_pages * options_.swap_page_us < cost_.predict_us(again);
+}
+
+/// Saves what no other sequence holds; nothing when there is no room for all of it.
+void Batcher::swap_out(Seq& s) {
+    BLOOM_CHECK(s.n_swapped == 0);
+    const auto n_pages =
+        static_cast<std::size_t>((s.n_computed + compute::kPageTokens - 1) / compute::kPageTokens);
+    const auto saved = [&](std::size_t group, std::size_t page) {
+        return s.state.tables[group][page] >= 0 && !store_.used_by_others(s.state, page) &&
+               static_cast<std::int64_t>(page) >= store_.first_seen_page(group, s.n_computed);
+    };
+    try {
+        s.slots.resize(store_.n_groups());
+        for (auto& slots : s.slots)
+            slots.assign(n_pages, -1);
+    } catch (const std::bad_alloc&) {
+        return; // recompute
+    }
+    for (std::size_t g = 0; g < store_.n_groups(); ++g) {
+        std::int64_t need = 0;
+        for (std::size_t p = 0; p < n_pages; ++p)
+            need += saved(g, p) ? 1 : 0;
+        if (need > swap_->n_free(g)) return;
+    }
+    for (std::size_t g = 0; g < store_.n_groups(); ++g) {
+        for (std::size_t p = 0; p < n_pages; ++p) {
+            if (saved(g, p)) s.slots[g][p] = swap_->save(g, s.state.tables[g][p]);
+        }
+    }
+    s.n_swapped = s.n_computed;
+    ++n_swapped_out_;
+}
+
+/// Whether the cached prefix and the saved pages together are all that was computed.
+bool Batcher::can_swap_in(const Seq& s, std::int32_t cached) const noexcept {
+    if (s.n_swapped <= cached) return false;
+    for (std::size_t g = 0; g < store_.n_groups(); ++g) {
+        const auto seen = static_cast<std::int32_t>(store_.first_seen_page(g, s.n_swapped));
+        const auto first = static_cast<std::size_t>(std::max(cached / compute::kPageTokens, seen));
+        for (std::size_t p = first; p < s.slots[g].size(); ++p) {
+            if (s.slots[g][p] < 0) return false;
+        }
+    }
+    return true;
+}
+
+bool Batcher::swap_in(Seq& s, std::int32_t cached) {
+    if (!store_.extend_computed(s.state, s.n_swapped)) return false;
+    for (std::size_t g = 0; g < store_.n_groups(); ++g) {
+        for (auto p = static_cast<std::size_t>(cached / compute::kPageTokens);
+             p < s.slots[g].size(); ++p) {
+            const std::int32_t page = s.state.tables[g][p];
+            if (page >= 0) swap_->restore(g, s.slots[g][p], page);
+        }
+    }
+    return true;
+}
+
+void Batcher::drop_swap(Seq& s) noexcept {
+    if (s.n_swapped == 0) return;
+    for (std::size_t g = 0; g < s.slots.size(); ++g) {
+        for (const std::int32_t slot : s.slots[g]) {
+            if (slot >= 0) swap_->drop(g, slot);
+        }
+        s.slots[g].clear();
+    }
+    s.n_swapped = 0;
 }
 
 void Batcher::pause(SeqId id) {
@@ -213,8 +361,26 @@ void Batcher::resume(SeqId id) {
     at(id).paused = false;
 }
 
+void Batcher::propose(SeqId id, std::span<const std::int32_t> draft) {
+    BLOOM_CHECK(draft.size() <= kMaxDraft);
+    Seq& s = at(id);
+    std::ranges::copy(draft, s.draft.begin());
+    s.n_draft = static_cast<std::int32_t>(draft.size());
+    s.draft_fresh = true;
+}
+
 void Batcher::append(SeqId id, std::int32_t token) {
-    at(id).tokens.push_back(token);
+    Seq& s = at(id);
+    s.tokens.push_back(token);
+    if (s.draft_fresh || s.n_confirmed >= s.n_draft) return;
+    if (s.draft[static_cast<std::size_t>(s.n_confirmed)] != token) {
+        s.n_confirmed = s.n_draft; // what follows was computed after another token
+        return;
+    }
+    ++s.n_confirmed;
+    ++s.n_computed;
+    ++n_accepted_;
+    charge(s.key, 1);
 }
 
 bool Batcher::has_work() const noexcept {
@@ -223,169 +389,15 @@ bool Batcher::has_work() const noexcept {
     return next_waiting() != compute::index_of(SeqId::none);
 }
 
-// --- steps -------------------------------------------------------------------------------------
-
-bool Batcher::admit_one(std::uint32_t seq) {
-    Seq& s = *seqs_[seq];
-    if (slots_used_ + s.n_slots > options_.max_seqs) return false;
-    const bool alone = running_.empty();
-    if (!alone && store_.n_available() <= s.available_at_refusal) return false;
-    const std::int32_t cached = store_.attach(s.state, s.scope, s.tokens);
-    const auto spare = static_cast<std::int64_t>(running_.size()) + s.n_slots;
-    if (!alone && !store_.has_room(s.state, length(s.tokens), spare)) {
-        store_.release(s.state);
-        s.available_at_refusal = store_.n_available();
-        return false;
-    }
-    unqueue(seq);
-    s.n_computed = cached;
-    if (!s.started) s.cached = cached;
-    s.started = true;
-    s.running = true;
-    slots_used_ += s.n_slots;
-    running_.push_back(seq);
-    return true;
-}
-
-void Batcher::admit() {
-    for (;;) {
-        const std::uint32_t seq = next_waiting();
-        // Whoever is next stays next: smaller ones do not overtake, so nobody starves.
-        if (seq == compute::index_of(SeqId::none)) return;
-        if (!admit_one(seq) && !preempt_paused(seq)) return;
-    }
-}
-
-bool Batcher::preempt_paused(std::uint32_t other_than) {
-    for (std::size_t i = running_.size(); i-- > 0;) {
-        const std::uint32_t seq = running_[i];
-        if (!seqs_[seq]->paused || seq == other_than) continue;
-        preempt(seq);
-        return true;
-    }
-    return false;
-}
-
-bool Batcher::make_room(std::uint32_t seq, std::int64_t n_tokens, bool preempt_running) {
-    while (!store_.ensure(seqs_[seq]->state, n_tokens)) {
-        if (preempt_paused(seq)) continue;
-        if (!preempt_running) return false;
-        const auto latest = std::find_if(running_.rbegin(), running_.rend(),
-                                         [&](std::uint32_t s) { return !seqs_[s]->in_step; });
-        if (latest == running_.rend()) return false;
-        const std::uint32_t victim = *latest;
-        preempt(victim);
-        if (victim == seq) return false;
-    }
-    return true;
-}
-
-void Batcher::add_item(std::uint32_t seq, std::int32_t begin, std::int32_t end) {
-    Seq& s = *seqs_[seq];
-    s.in_step = true;
-    const bool last = end == length(s.tokens);
-    const auto logit_row = static_cast<std::int32_t>(step_.logit_rows.size());
-    step_.items.push_back({static_cast<SeqId>(seq), begin, end, last ? logit_row : -1, s.cached});
-    s.cached = -1;
-    const auto row_seq = static_cast<std::int32_t>(step_.items.size() - 1);
-    for (std::int32_t p = begin; p < end; ++p) {
-        step_.tokens.push_back(s.tokens[static_cast<std::size_t>(p)]);
-        step_.positions.push_back(p);
-        step_.row_seq.push_back(row_seq);
-    }
-    if (last) step_.logit_rows.push_back(static_cast<std::int32_t>(step_.tokens.size() - 1));
-    if (end - begin > 1) step_.phase = compute::Phase::prefill;
-}
-
-void Batcher::schedule_decodes() {
-    scratch_ = running_; // preemption changes the original
-    for (const std::uint32_t seq : scratch_) {
-        const Seq& s = *seqs_[seq];
-        if (!s.running || s.paused || length(s.tokens) - s.n_computed != 1) continue;
-        if (make_room(seq, length(s.tokens), true)) {
-            add_item(seq, s.n_computed, s.n_computed + 1);
-        }
-    }
-}
-
-bool Batcher::schedule_chunk(std::uint32_t seq, std::int32_t& budget) {
-    const Seq& s = *seqs_[seq];
-    std::int32_t end = std::min(length(s.tokens), s.n_computed + budget);
-    if (end < length(s.tokens)) end = end / kPrefillCut * kPrefillCut;
-    if (end <= s.n_computed) return true; // the budget is used up, not the memory
-    if (!make_room(seq, end, false)) return false;
-    budget -= end - s.n_computed;
-    add_item(seq, s.n_computed, end);
-    return true;
-}
-
-void Batcher::schedule_prefills() {
-    order_.clear();
+Batcher::Activity Batcher::activity() const noexcept {
+    Activity out;
     for (const std::uint32_t seq : running_) {
         const Seq& s = *seqs_[seq];
-        if (!s.paused && !s.in_step && s.n_computed < length(s.tokens)) order_.push_back(seq);
+        if (s.paused) continue;
+        if (s.decoding()) out.streams.add_rows(s.n_computed, s.n_computed + 1, false);
+        out.prompts |= s.prefilling();
     }
-    std::ranges::sort(order_, [&](std::uint32_t a, std::uint32_t b) {
-        const std::uint64_t clock_a = keys_[seqs_[a]->key].clock;
-        const std::uint64_t clock_b = keys_[seqs_[b]->key].clock;
-        return clock_a != clock_b ? clock_a < clock_b : seqs_[a]->arrival < seqs_[b]->arrival;
-    });
-    std::int32_t budget = step_.empty() ? options_.prefill_tokens : options_.busy_prefill_tokens;
-    stalled_ = false;
-    for (const std::uint32_t seq : order_) {
-        if (!schedule_chunk(seq, budget)) stalled_ = true;
-    }
-    if (!step_.empty() || !stalled_) return;
-    // Prompts hold all pages and none can go on: the latest admitted make way for the first.
-    std::uint32_t first = compute::index_of(SeqId::none);
-    for (const std::uint32_t seq : running_) {
-        if (!seqs_[seq]->paused) {
-            first = seq;
-            break;
-        }
-    }
-    BLOOM_CHECK(first != compute::index_of(SeqId::none));
-    budget = kPrefillCut; // what room is made for, and no more
-    const std::int32_t end =
-        std::min(length(seqs_[first]->tokens), seqs_[first]->n_computed + budget);
-    if (make_room(first, end, true)) static_cast<void>(schedule_chunk(first, budget));
-}
-
-const Batcher::Step& Batcher::schedule() {
-    step_.phase = compute::Phase::decode;
-    step_.items.clear();
-    step_.tokens.clear();
-    step_.positions.clear();
-    step_.row_seq.clear();
-    step_.logit_rows.clear();
-    step_.tables.clear();
-    for (const std::uint32_t seq : running_)
-        seqs_[seq]->in_step = false;
-    // A second look when the first only sent sequences back to the queue, or met an old stall.
-    for (int pass = 0; pass < 2 && step_.empty(); ++pass) {
-        if (pass > 0) stalled_ = false;
-        schedule_decodes();
-        if (!stalled_) admit();
-        schedule_prefills();
-    }
-    // Only now: making room moves tables.
-    for (const Item& item : step_.items) {
-        for (const auto& table : at(item.seq).state.tables)
-            step_.tables.emplace_back(table);
-    }
-    return step_;
-}
-
-void Batcher::complete() {
-    for (const Item& item : step_.items) {
-        Seq& s = at(item.seq);
-        BLOOM_CHECK(s.used);
-        BLOOM_CHECK(s.n_computed == item.begin);
-        s.n_computed = item.end;
-        keys_[s.key].clock += static_cast<std::uint64_t>(item.end - item.begin);
-        store_.publish(s.state, s.scope, s.tokens, s.n_computed);
-        store_.drop_behind_window(s.state, s.n_computed);
-    }
+    return out;
 }
 
 } // namespace bloom::engine

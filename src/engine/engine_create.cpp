@@ -14,6 +14,9 @@ namespace {
 /// More pages than this serve nobody: 16 million tokens.
 constexpr std::int64_t kMaxPages = std::int64_t{1} << 20;
 constexpr std::int64_t kPage = compute::kPageTokens;
+/// Copying between two places in memory on one core, less than any machine does: swapping is chosen
+/// where it wins even so.
+constexpr double kSwapBytesPerUs = 2000;
 
 Result<const kernels::KernelTable*> choose_table(const kernels::KernelTable* wanted) {
     if (wanted != nullptr) return wanted;
@@ -104,6 +107,7 @@ Result<std::unique_ptr<Engine>> Engine::create(ModelFile file, const EngineOptio
         BLOOM_CHECK(compute::index_of(pool) == g);
     }
     StateStore store(graph->state(), pages, options.cache_prefixes);
+    auto swap = SwapPages::make(*backend, graph->state().groups, pages, options.swap_bytes);
     EngineInfo info = describe(file, prompts, *graph);
     const std::int64_t ctx = options.ctx_len > 0 ? options.ctx_len : file.config().ctx_len;
     info.ctx_len =
@@ -122,17 +126,34 @@ Result<std::unique_ptr<Engine>> Engine::create(ModelFile file, const EngineOptio
     info.kv_bytes = memory.kv_bytes;
     return std::make_unique<EngineImpl>(std::move(file), options, std::move(prompts),
                                         std::move(backend), std::move(graph), std::move(store),
-                                        std::move(info));
+                                        std::move(swap), std::move(info));
 }
+
+namespace {
+
+BatcherOptions batcher_options(const EngineOptions& options, const Graph& graph) {
+    BatcherOptions out;
+    out.max_seqs = options.max_seqs;
+    out.max_waiting = options.max_waiting;
+    out.prefill_tokens = options.prefill_tokens;
+    out.busy_prefill_tokens = options.busy_prefill_tokens;
+    out.inter_token_us = std::int64_t{options.inter_token_ms} * 1000;
+    for (const compute::KvGroupSpec& g : graph.state().groups)
+        out.swap_page_us += 2 * static_cast<double>(compute::page_bytes(g)) / kSwapBytesPerUs;
+    return out;
+}
+
+} // namespace
 
 EngineImpl::EngineImpl(ModelFile file, const EngineOptions& options, PromptMaker prompts,
                        std::unique_ptr<compute::Backend> backend,
-                       std::unique_ptr<const Graph> graph, StateStore store, EngineInfo info)
+                       std::unique_ptr<const Graph> graph, StateStore store,
+                       std::unique_ptr<SwapPages> swap, EngineInfo info)
     : options_(options), file_(std::move(file)), prompts_(std::move(prompts)),
       info_(std::move(info)), backend_(std::move(backend)), graph_(std::move(graph)),
-      store_(std::move(store)), batcher_({options.max_seqs, options.max_waiting,
-                                          options.prefill_tokens, options.busy_prefill_tokens},
-                                         store_),
-      plans_(*graph_, *backend_), scratch_(static_cast<std::size_t>(options.team->size())) {}
+      store_(std::move(store)), swap_(std::move(swap)),
+      batcher_(batcher_options(options, *graph_), store_, swap_ ? &swap_->space() : nullptr),
+      plans_(*graph_, *backend_),
+      scratch_(static_cast<std::size_t>(options.team->size()), SamplerScratch(*options.table)) {}
 
 } // namespace bloom::engine

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <new>
 
 #include <fmt/format.h>
 
@@ -71,10 +72,22 @@ Result<> EngineHost::submit(std::string_view model, RequestId id,
         return Error{Code::id_reused,
                      fmt::format("request {} is running already", static_cast<std::uint64_t>(id))};
     }
-    BLOOM_OK(s->engine->submit(id, std::move(generation), credit_bytes));
+    // Room first: a request that runs is in both.
+    if (s->requests.size() == s->requests.capacity()) {
+        s->requests.reserve(2 * s->requests.size() + 8);
+    }
+    const auto at = by_request_.emplace(static_cast<std::uint64_t>(id), s).first;
+    Result<> taken = Error{Code::out_of_memory, "there is not enough memory for the request"};
+    try {
+        taken = s->engine->submit(id, std::move(generation), credit_bytes);
+    } catch (const std::bad_alloc&) {
+    }
+    if (!taken) {
+        by_request_.erase(at);
+        return taken;
+    }
     s->requests.push_back(id);
     s->awake = true;
-    by_request_.emplace(static_cast<std::uint64_t>(id), s);
     ++changes_;
     return {};
 }
@@ -106,6 +119,7 @@ void EngineHost::step_slot(Slot& s, EventSink& sink, std::int64_t now_ms) {
 bool EngineHost::step(EventSink& sink, std::int64_t now_ms) {
     const std::size_t n = slots_.size();
     std::size_t first = n; // the one whose turn it is to compute
+    stepped_ = nullptr;
     for (std::size_t i = 0; i < n; ++i) {
         const std::size_t at = (next_ + i) % n;
         Slot& s = *slots_[at];
@@ -117,7 +131,8 @@ bool EngineHost::step(EventSink& sink, std::int64_t now_ms) {
     }
     if (first != n) {
         next_ = first + 1;
-        step_slot(*slots_[first], sink, now_ms);
+        stepped_ = slots_[first].get();
+        step_slot(*stepped_, sink, now_ms);
         ++changes_;
     }
     forget_unloaded();
@@ -129,7 +144,29 @@ void EngineHost::forget_unloaded() {
         std::erase_if(slots_, [](const auto& s) { return s->unloading && s->requests.empty(); });
     if (gone == 0) return;
     next_ = 0;
+    stepped_ = nullptr;
     ++changes_;
+}
+
+void EngineHost::step_took(std::int64_t elapsed_us) {
+    if (stepped_ != nullptr) stepped_->engine->step_took(elapsed_us);
+    stepped_ = nullptr;
+}
+
+EngineHost::Totals EngineHost::totals() const {
+    Totals out;
+    out.sequence = changes_;
+    for (const auto& s : slots_) {
+        const EngineCapacity c = s->engine->capacity();
+        out.free_slots += c.free_slots;
+        out.running += c.running;
+        out.queued += c.queued;
+        out.n_drafted += c.n_drafted;
+        out.n_accepted += c.n_accepted;
+        out.n_preempted += c.n_preempted;
+        out.n_swapped += c.n_swapped;
+    }
+    return out;
 }
 
 EngineHost::Snapshot EngineHost::capacity() const {

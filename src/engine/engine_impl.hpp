@@ -18,6 +18,8 @@
 #include "engine/output.hpp"
 #include "engine/plan_cache.hpp"
 #include "engine/prompt.hpp"
+#include "engine/prompt_lookup.hpp"
+#include "engine/swap_pages.hpp"
 
 namespace bloom::engine {
 
@@ -31,6 +33,7 @@ struct Choice {
     bool done = false;
     Sampler sampler;
     ChoiceOutput output;
+    PromptLookup lookup = {};
 };
 
 struct Request {
@@ -42,7 +45,8 @@ struct Request {
     bool paused = false;
     bool prepared = false;
     bool started = false;
-    bool ended = false; ///< its last event is in `events`
+    bool ended = false;   ///< its last event is in `events`
+    bool starved = false; ///< memory was missing; to fail as soon as that can be said
     std::int32_t n_choices_left = 0;
     gen::Usage usage;
     std::vector<std::unique_ptr<Choice>> choices;
@@ -68,13 +72,15 @@ class EngineImpl final : public Engine {
 public:
     EngineImpl(ModelFile file, const EngineOptions& options, PromptMaker prompts,
                std::unique_ptr<compute::Backend> backend, std::unique_ptr<const Graph> graph,
-               StateStore store, EngineInfo info);
+               StateStore store, std::unique_ptr<SwapPages> swap, EngineInfo info);
 
     Result<> submit(RequestId id, std::shared_ptr<const gen::Generation> generation,
                     std::int64_t credit_bytes) override;
     void cancel(RequestId id, CancelReason reason) override;
     void add_credit(RequestId id, std::int64_t bytes) override;
     bool step(EventSink& sink, std::int64_t now_ms) override;
+
+    void step_took(std::int64_t elapsed_us) override { batcher_.observe(elapsed_us); }
 
     std::int32_t n_requests() const noexcept override {
         return static_cast<std::int32_t>(requests_.size());
@@ -98,6 +104,7 @@ public:
     Result<> logits(std::span<const std::int32_t> ids, LogitsCallback show) override;
     Result<> run_synthetic(std::int32_t n_seqs, std::int32_t past,
                            std::int32_t rows_per_seq) override;
+    Result<> fill_cache(std::int32_t n_seqs, std::int32_t tokens) override;
 
     void drop_prefix_cache() override { store_.drop_cache(); }
 
@@ -111,6 +118,9 @@ private:
         Request* request;
         Choice* choice;
         std::int32_t logit_row;
+        std::int32_t draft_row; ///< row of the step that has what was guessed for this draw
+        std::int32_t n_drafts;  ///< guesses in the step
+        std::int32_t n_true;    ///< of them, those that came true so far
         std::int32_t token;
     };
 
@@ -127,16 +137,23 @@ private:
     void make_choices(Request& request, std::vector<Prompt> prompts);
     Result<> enqueue_prompt(Request& request, Prompt& prompt, std::int32_t first_choice);
     void fail(Request& request, gen::Failure failure, std::string message);
-    void drop_sequences(Request& request);
+    void drop_sequences(Request& request) noexcept;
     void update_pause(Request& request);
     void deliver(EventSink& sink);
+    void deliver_one(EventSink& sink, Request& request);
     gen::Event& push_event(Request& request, gen::EventKind kind);
 
     // steps
     void compute_step(std::int64_t now_ms);
+    void propose_drafts();
+    Result<> run_backend(const Batcher::Step& step);
+    void starve_step() noexcept;
+    void starve(Request& request) noexcept;
+    void reserve_scratch();
     void report_starts(const Batcher::Step& step);
     void collect_draws(const Batcher::Step& step);
     void draw_tokens();
+    void take_draws(const Batcher::Step& step);
     void take_token(Request& request, Choice& choice, std::int32_t token);
     void finish_choice(Request& request, Choice& choice, gen::Finish finish);
     void own(SeqId seq, Request& request, Choice& choice);
@@ -150,6 +167,7 @@ private:
     std::unique_ptr<compute::Backend> backend_;
     std::unique_ptr<const Graph> graph_;
     StateStore store_;
+    std::unique_ptr<SwapPages> swap_; ///< nullptr: none
     Batcher batcher_;
     PlanCache plans_;
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <new>
 
 #include <fmt/format.h>
 
@@ -95,8 +96,11 @@ Result<> EngineImpl::submit(RequestId id, std::shared_ptr<const gen::Generation>
         mix(options_.seed_base ^ mix(static_cast<std::uint64_t>(id) + 0x9e3779b97f4a7c15U)));
     request->credit = credit_bytes;
     request->generation = std::move(generation);
-    by_id_.emplace(static_cast<std::uint64_t>(id), request.get());
+    // In this order nothing is left behind where memory is missing: ids that are not in by_id_ are
+    // passed over.
+    if (requests_.size() == requests_.capacity()) requests_.reserve(2 * requests_.size() + 8);
     unprepared_.push_back(id);
+    by_id_.emplace(static_cast<std::uint64_t>(id), request.get());
     requests_.push_back(std::move(request));
     ++capacity_sequence_;
     return {};
@@ -136,10 +140,10 @@ gen::Event& EngineImpl::push_event(Request& request, gen::EventKind kind) {
     return e;
 }
 
-void EngineImpl::drop_sequences(Request& request) {
+void EngineImpl::drop_sequences(Request& request) noexcept {
     for (const auto& choice : request.choices) {
         if (choice->seq == SeqId::none) continue;
-        owner(choice->seq) = {};
+        if (compute::index_of(choice->seq) < owners_.size()) owner(choice->seq) = {};
         batcher_.remove(choice->seq);
         choice->seq = SeqId::none;
     }
@@ -171,7 +175,12 @@ void EngineImpl::prepare_some() {
         const RequestId id = unprepared_.front();
         unprepared_.pop_front();
         const auto at = by_id_.find(static_cast<std::uint64_t>(id));
-        if (at != by_id_.end() && !at->second->ended) bytes += prepare(*at->second);
+        if (at == by_id_.end() || at->second->ended) continue;
+        try {
+            bytes += prepare(*at->second);
+        } catch (const std::bad_alloc&) {
+            starve(*at->second);
+        }
     }
 }
 
@@ -246,9 +255,9 @@ Result<> EngineImpl::enqueue_prompt(Request& request, Prompt& prompt, std::int32
 
 void EngineImpl::own(SeqId seq, Request& request, Choice& choice) {
     const std::size_t i = compute::index_of(seq);
+    choice.seq = seq; // first: whoever drops the request finds it
     if (i >= owners_.size()) owners_.resize(i + 1);
     owners_[i] = {&request, &choice};
-    choice.seq = seq;
     if (request.paused) batcher_.pause(seq);
 }
 
@@ -275,23 +284,34 @@ void EngineImpl::finish_choice(Request& request, Choice& choice, gen::Finish fin
     }
 }
 
+void EngineImpl::deliver_one(EventSink& sink, Request& request) {
+    std::int64_t bytes = 0;
+    for (const gen::Event& e : request.events) {
+        if (e.kind == gen::EventKind::text_delta || e.kind == gen::EventKind::reasoning_delta ||
+            e.kind == gen::EventKind::tool_args) {
+            bytes += static_cast<std::int64_t>(e.text.size());
+        }
+    }
+    try {
+        sink.on_events(request.id, std::move(request.events));
+    } catch (const std::bad_alloc&) {
+        has_events_ = true; // they are still here
+        return;
+    }
+    request.credit -= bytes;
+    request.events.clear();
+    if (!request.ended) update_pause(request);
+}
+
 void EngineImpl::deliver(EventSink& sink) {
     if (!has_events_) return;
     has_events_ = false;
     for (const auto& request : requests_) {
-        if (request->events.empty()) continue;
-        for (const gen::Event& e : request->events) {
-            if (e.kind == gen::EventKind::text_delta || e.kind == gen::EventKind::reasoning_delta ||
-                e.kind == gen::EventKind::tool_args) {
-                request->credit -= static_cast<std::int64_t>(e.text.size());
-            }
-        }
-        sink.on_events(request->id, std::move(request->events));
-        request->events.clear();
-        if (!request->ended) update_pause(*request);
+        if (!request->events.empty()) deliver_one(sink, *request);
+        has_events_ |= request->starved && !request->ended;
     }
     std::erase_if(requests_, [&](const std::unique_ptr<Request>& request) {
-        if (!request->ended) return false;
+        if (!request->ended || !request->events.empty()) return false;
         by_id_.erase(static_cast<std::uint64_t>(request->id));
         return true;
     });

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <new>
 #include <numeric>
 
 #include <fmt/format.h>
@@ -10,6 +11,19 @@
 
 /// What a step computes, and what follows from the tokens it draws.
 namespace bloom::engine {
+namespace {
+
+/// Rows of a step with guesses, of all sequences together: what one sequence may verify.
+constexpr std::int32_t kVerifyRows = kMaxDraft + 1;
+
+/// A guess less likely than this is not worth a row even where rows cost nothing.
+constexpr double kLeastChance = 0.15;
+
+/// A step with guesses brings several tokens at once: they stay well below what the reader can
+/// take.
+constexpr std::int64_t kDraftCredit = 4096;
+
+} // namespace
 
 void RateMeter::add(std::int64_t now_ms, std::int64_t n) noexcept {
     if (since_ms_ < 0 || now_ms < since_ms_) since_ms_ = now_ms;
@@ -23,10 +37,18 @@ void RateMeter::add(std::int64_t now_ms, std::int64_t n) noexcept {
 }
 
 bool EngineImpl::step(EventSink& sink, std::int64_t now_ms) {
+    for (const auto& request : requests_) {
+        if (request->starved && !request->ended) starve(*request);
+    }
     expire(now_ms);
     prepare_some();
     if (broken_.empty()) {
-        compute_step(now_ms);
+        try {
+            compute_step(now_ms);
+        } catch (const std::bad_alloc&) {
+            options_.team->end_step();
+            starve_step();
+        }
     }
     if (!broken_.empty()) {
         for (const auto& request : requests_) {
@@ -37,24 +59,92 @@ bool EngineImpl::step(EventSink& sink, std::int64_t now_ms) {
     return !unprepared_.empty() || has_events_ || batcher_.has_work();
 }
 
+/// Memory was missing for a request: it ends, the others go on. What its sequences hold is free
+/// when this returns; its last event may have to wait for memory.
+void EngineImpl::starve(Request& request) noexcept {
+    request.starved = true;
+    has_events_ = true; // look again
+    drop_sequences(request);
+    try {
+        fail(request, gen::Failure::provider, "out of memory"); // short enough for no allocation
+    } catch (const std::bad_alloc&) {
+        log::warn("out of memory; a request cannot even be told");
+    }
+}
+
+void EngineImpl::starve_step() noexcept {
+    bool any = false;
+    const auto end = [&](Request* request) {
+        if (request == nullptr || request->ended) return;
+        starve(*request);
+        any = true;
+    };
+    // First those in the middle of an end: their sequences may be gone already.
+    for (const Draw& d : draws_)
+        end(d.request);
+    draws_.clear();
+    for (const Batcher::Item& item : batcher_.step().items)
+        end(owner(item.seq).request);
+    if (any) return;
+    // Not even a step could be put together: the latest makes way.
+    const auto latest = std::find_if(requests_.rbegin(), requests_.rend(),
+                                     [](const auto& request) { return !request->ended; });
+    if (latest != requests_.rend()) starve(**latest);
+}
+
+/// What samplers of all workers need, on this thread: memory that is missing is an error here and
+/// the end of the process there.
+void EngineImpl::reserve_scratch() {
+    const auto n = static_cast<std::size_t>(info_.vocab_rows);
+    for (SamplerScratch& scratch : scratch_) {
+        scratch.logits.reserve(n);
+        scratch.candidates.reserve(n);
+        scratch.weights.reserve(n);
+    }
+}
+
+/// Guesses for sequences that are to get a token, as long as the step stays as light as the widest
+/// that one stream may have: beyond, rows cost what they save.
+void EngineImpl::propose_drafts() {
+    const Batcher::Activity now = batcher_.activity();
+    const std::int32_t n_streams = now.streams.decode_rows;
+    if (!options_.speculate || now.prompts || n_streams == 0 || n_streams > kVerifyRows / 2) return;
+    const std::int32_t most = kVerifyRows / n_streams - 1;
+    // A guess that comes true saves one stream's part of a step and costs one row.
+    double least_chance = kLeastChance;
+    const CostModel& cost = batcher_.cost();
+    if (const double step_us = cost.predict_us(now.streams); cost.ready() && step_us > 0) {
+        least_chance = std::max(least_chance, cost.decode_row_us() * n_streams / step_us);
+    }
+    for (const auto& request : requests_) {
+        if (request->ended || request->credit < kDraftCredit) continue;
+        for (const auto& choice : request->choices) {
+            if (choice->seq == SeqId::none || !batcher_.decodes(choice->seq)) continue;
+            const std::int32_t left = choice->max_new - choice->n_generated - 1;
+            batcher_.propose(choice->seq, choice->lookup.guess(batcher_.tokens(choice->seq),
+                                                               std::min(most, left), least_chance));
+        }
+    }
+}
+
+Result<> EngineImpl::run_backend(const Batcher::Step& step) {
+    BLOOM_TRY(const compute::CompiledId plan,
+              plans_.get(step.phase, step.tokens.size(), step.logit_rows.size()));
+    return backend_->run(plan, step.inputs(static_cast<std::int32_t>(store_.n_groups())));
+}
+
 void EngineImpl::compute_step(std::int64_t now_ms) {
+    draws_.clear();
+    propose_drafts();
     const Batcher::Step& step = batcher_.schedule();
-    const auto n_rows = static_cast<std::int64_t>(step.tokens.size());
     if (step.empty()) {
         decode_rate_.add(now_ms, 0);
         prefill_rate_.add(now_ms, 0);
         return;
     }
     report_starts(step);
-    const auto plan = plans_.get(step.phase, step.tokens.size(), step.logit_rows.size());
     options_.team->begin_step();
-    Result<> ran = {};
-    if (plan) {
-        ran = backend_->run(*plan, step.inputs(static_cast<std::int32_t>(store_.n_groups())));
-    } else {
-        ran = std::unexpected(plan.error());
-    }
-    if (!ran) {
+    if (const Result<> ran = run_backend(step); !ran) {
         options_.team->end_step();
         broken_ = ran.error().message();
         log::error("model {} cannot compute any more: {}", info_.name, broken_);
@@ -62,16 +152,42 @@ void EngineImpl::compute_step(std::int64_t now_ms) {
     }
     batcher_.complete();
     collect_draws(step);
-    draw_tokens();
+    std::int64_t n_drawn = 0;
+    while (!draws_.empty()) {
+        draw_tokens();
+        n_drawn += static_cast<std::int64_t>(draws_.size());
+        const bool more =
+            std::ranges::any_of(draws_, [](const Draw& d) { return d.n_drafts > d.n_true; });
+        if (!more) options_.team->end_step();
+        take_draws(step);
+    }
     options_.team->end_step();
-    std::int64_t n_decodes = 0;
+    std::int64_t n_prefill = 0;
     for (const Batcher::Item& item : step.items)
-        n_decodes += item.end - item.begin == 1 ? 1 : 0;
-    decode_rate_.add(now_ms, static_cast<std::int64_t>(draws_.size()));
-    prefill_rate_.add(now_ms, n_rows - n_decodes);
+        n_prefill += item.end - item.begin == item.n_logits ? 0 : item.end - item.begin;
+    decode_rate_.add(now_ms, n_drawn);
+    prefill_rate_.add(now_ms, n_prefill);
     ++capacity_sequence_;
-    for (const Draw& d : draws_)
+}
+
+/// Takes what was drawn and leaves the draws that follow from guesses that came true.
+void EngineImpl::take_draws(const Batcher::Step& step) {
+    std::size_t n_left = 0;
+    for (Draw& d : draws_) {
         take_token(*d.request, *d.choice, d.token);
+        const bool guessed = d.n_true < d.n_drafts;
+        const bool came_true =
+            guessed && step.tokens[static_cast<std::size_t>(d.draft_row)] == d.token;
+        d.n_true += came_true ? 1 : 0;
+        if (!came_true || d.choice->done) {
+            d.choice->lookup.learn(d.n_drafts, d.n_true);
+            continue;
+        }
+        ++d.logit_row;
+        ++d.draft_row;
+        draws_[n_left++] = d;
+    }
+    draws_.resize(n_left);
 }
 
 void EngineImpl::report_starts(const Batcher::Step& step) {
@@ -90,7 +206,8 @@ void EngineImpl::collect_draws(const Batcher::Step& step) {
     for (const Batcher::Item& item : step.items) {
         if (item.logit_row < 0) continue;
         const Owner first = owner(item.seq);
-        draws_.push_back({first.request, first.choice, item.logit_row, -1});
+        draws_.push_back(
+            {first.request, first.choice, item.logit_row, item.row + 1, item.n_logits - 1, 0, -1});
         if (first.choice->n_generated > 0) continue;
         // The prompt is computed: the other choices of it go their own ways from here.
         const auto copy = [&](std::size_t group, std::int32_t from, std::int32_t to) {
@@ -102,7 +219,7 @@ void EngineImpl::collect_draws(const Batcher::Step& step) {
                 continue;
             }
             own(batcher_.fork(item.seq, copy), *first.request, *other);
-            draws_.push_back({first.request, other.get(), item.logit_row, -1});
+            draws_.push_back({first.request, other.get(), item.logit_row, 0, 0, 0, -1});
         }
     }
 }
@@ -130,6 +247,7 @@ void EngineImpl::draw_tokens() {
         Draw& d = draws_[i];
         d.token = d.choice->sampler.sample(backend_->read_logits(d.logit_row), n_valid, scratch);
     };
+    if (!weighted_.empty()) reserve_scratch();
     if (weighted_.size() <= 1) {
         for (const std::uint32_t i : weighted_)
             draw(i, scratch_[0]);
@@ -176,10 +294,15 @@ EngineCapacity EngineImpl::capacity() const {
     c.free_slots = batcher_.free_slots();
     c.running = batcher_.n_running();
     c.queued = batcher_.n_waiting() + static_cast<std::int32_t>(unprepared_.size());
-    c.pages_available = store_.n_available();
-    c.pages_total = store_.n_pages();
+    const StateStore::Supply pages = store_.scarcest();
+    c.pages_available = pages.available;
+    c.pages_total = pages.total;
     c.tokens_per_s = decode_rate_.per_second();
     c.prompt_tokens_per_s = prefill_rate_.per_second();
+    c.n_drafted = batcher_.n_drafted();
+    c.n_accepted = batcher_.n_accepted();
+    c.n_preempted = batcher_.n_preemptions();
+    c.n_swapped = batcher_.n_swapped_out();
     return c;
 }
 

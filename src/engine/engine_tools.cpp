@@ -129,4 +129,27 @@ Result<> EngineImpl::run_synthetic(std::int32_t n_seqs, std::int32_t past,
     return result;
 }
 
+Result<> EngineImpl::fill_cache(std::int32_t n_seqs, std::int32_t tokens) {
+    if (!requests_.empty()) return busy(n_requests());
+    store_.drop_cache();
+    std::vector<SequenceState> states(static_cast<std::size_t>(n_seqs));
+    bool room = true;
+    for (SequenceState& state : states) {
+        store_.init(state);
+        room = room && store_.ensure(state, tokens);
+        for (std::size_t g = 0; room && g < state.tables.size(); ++g) {
+            const std::int32_t first = states[0].tables[g][0];
+            for (const std::int32_t page : state.tables[g]) {
+                if (page != first)
+                    backend_->copy_page(static_cast<compute::KvPoolId>(g), first, page);
+            }
+        }
+    }
+    for (SequenceState& state : states)
+        store_.release(state);
+    if (room) return {};
+    return Error{Code::too_large, fmt::format("{} sequences of {} tokens do not fit into the cache",
+                                              n_seqs, tokens)};
+}
+
 } // namespace bloom::engine

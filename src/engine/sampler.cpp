@@ -2,7 +2,9 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <utility>
 
+#include "kernels/kernel_table.hpp"
 #include <bloom/base/check.hpp>
 #include <bloom/engine/sampler.hpp>
 
@@ -11,10 +13,15 @@ namespace {
 
 using Candidate = SamplerScratch::Candidate;
 
-/// Order of candidates: larger logit first, lower id among equals.
-bool before(const Candidate& a, const Candidate& b) noexcept {
-    return a.z != b.z ? a.z > b.z : a.token < b.token;
-}
+/// Up to this many the kernels keep in a heap; beyond it, buckets of everything are cheaper.
+constexpr std::int32_t kHeapTopK = 1024;
+/// Buckets by logit: of a few thousand candidates each gets a few dozen.
+constexpr std::size_t kBuckets = 256;
+/// Small tokens that top_p supposes at first, see gather_nucleus.
+constexpr double kFewSmallTokens = 8192;
+/// More than the error of a weight whose logarithm is above -104: below that it is zero.
+constexpr double kLogSlack = 1e-4;
+constexpr std::size_t kFirstRoom = 4096;
 
 std::uint64_t mix(std::uint64_t z) noexcept {
     z += 0x9e3779b97f4a7c15U;
@@ -23,19 +30,277 @@ std::uint64_t mix(std::uint64_t z) noexcept {
     return z ^ (z >> 31);
 }
 
-std::int32_t argmax(std::span<const float> logits) noexcept {
-    std::size_t best = 0;
-    float top = -std::numeric_limits<float>::infinity();
-    for (std::size_t i = 0; i < logits.size(); ++i) {
-        if (logits[i] > top) {
-            top = logits[i];
-            best = i;
-        }
+/// One row of logits on its way to a token.
+struct Row {
+    const kernels::KernelTable& table;
+    const float* logits;
+    std::int64_t n;
+    float largest;
+    float scale; ///< 1 / temperature
+    SamplerScratch& scratch;
+};
+
+template <class T>
+void make_room(std::vector<T>& v, std::size_t n) {
+    if (v.size() < n) v.resize(std::bit_ceil(n));
+}
+
+/// Fills ids and values with every token whose logit is at least `threshold`, by id.
+std::size_t gather(const Row& row, float threshold) {
+    SamplerScratch& s = row.scratch;
+    make_room(s.ids, kFirstRoom);
+    make_room(s.values, kFirstRoom);
+    for (;;) {
+        const std::size_t room = std::min(s.ids.size(), s.values.size());
+        const auto found = static_cast<std::size_t>(
+            row.table.select_at_least(row.logits, row.n, threshold, static_cast<std::int64_t>(room),
+                                      s.ids.data(), s.values.data()));
+        if (found <= room) return found;
+        make_room(s.ids, found);
+        make_room(s.values, found);
     }
-    return static_cast<std::int32_t>(best);
+}
+
+/// The same with every token whose weight is at least `weight`; perhaps a few more.
+std::size_t gather_heavier(const Row& row, double weight) {
+    const double log = std::max(std::log(std::min(weight, 1.0)), -105.0) - kLogSlack;
+    const double threshold =
+        static_cast<double>(row.largest) + log / static_cast<double>(row.scale);
+    // Rounding to f32 may not raise it; what lies below every f32 is no token.
+    constexpr double kLowest = static_cast<double>(std::numeric_limits<float>::lowest());
+    return gather(row, std::nextafterf(static_cast<float>(std::max(threshold, kLowest)),
+                                       std::numeric_limits<float>::lowest()));
+}
+
+/// Weights of the first n values.
+void weigh(const Row& row, std::size_t n) {
+    SamplerScratch& s = row.scratch;
+    make_room(s.weights, n);
+    row.table.softmax_weights(s.values.data(), static_cast<std::int64_t>(n), row.largest, row.scale,
+                              s.weights.data());
+}
+
+double sum_of(std::span<const float> weights) noexcept {
+    double sum = 0.0;
+    for (const float w : weights)
+        sum += static_cast<double>(w);
+    return sum;
+}
+
+/// Sums of all weights by block into `sums`; returns their total.
+double weigh_all(const Row& row) {
+    SamplerScratch& s = row.scratch;
+    const auto blocks =
+        static_cast<std::size_t>((row.n + kernels::kSoftmaxBlock - 1) / kernels::kSoftmaxBlock);
+    s.sums.resize(blocks);
+    row.table.softmax_sums(row.logits, row.n, row.largest, row.scale, s.sums.data());
+    double total = 0.0;
+    for (const double sum : s.sums)
+        total += sum;
+    return total;
+}
+
+/// Index of the weight with which the running sum, `sum` before the first, passes `target`; the
+/// last that weighs anything where rounding keeps the sum from it.
+std::size_t pick(std::span<const float> weights, double sum, double target) noexcept {
+    std::size_t last = 0;
+    for (std::size_t i = 0; i < weights.size(); ++i) {
+        if (weights[i] == 0.0F) continue;
+        sum += static_cast<double>(weights[i]);
+        last = i;
+        if (sum > target) break;
+    }
+    return last;
+}
+
+/// Any token: the sums lead to a block, its weights to the token.
+std::int32_t draw_any(const Row& row, double u) {
+    SamplerScratch& s = row.scratch;
+    const double target = u * weigh_all(row);
+    std::size_t block = 0;
+    double before = 0.0;
+    double sum = 0.0;
+    for (std::size_t b = 0; b < s.sums.size(); ++b) {
+        if (s.sums[b] == 0.0) continue;
+        block = b;
+        before = sum;
+        sum += s.sums[b];
+        if (sum > target) break;
+    }
+    const auto first = static_cast<std::int64_t>(block) * kernels::kSoftmaxBlock;
+    const std::int64_t n = std::min<std::int64_t>(row.n - first, kernels::kSoftmaxBlock);
+    make_room(s.weights, static_cast<std::size_t>(n));
+    row.table.softmax_weights(row.logits + first, n, row.largest, row.scale, s.weights.data());
+    const std::span<const float> weights(s.weights.data(), static_cast<std::size_t>(n));
+    return static_cast<std::int32_t>(first +
+                                     static_cast<std::int64_t>(pick(weights, before, target)));
+}
+
+/// One of the tokens that weigh at least min_p.
+std::int32_t draw_min_p(const Row& row, float min_p, double u) {
+    SamplerScratch& s = row.scratch;
+    const std::size_t n = gather_heavier(row, static_cast<double>(min_p));
+    weigh(row, n);
+    const std::span<float> weights(s.weights.data(), n);
+    for (float& w : weights)
+        w = w < min_p ? 0.0F : w;
+    return s.ids[pick(weights, 0.0, u * sum_of(weights))];
+}
+
+/// Candidates in buckets of falling logits. Only buckets in which something is decided are put in
+/// order; the others count as a whole.
+class Ranking {
+public:
+    /// The first n of ids, values and weights; sorted already or not.
+    Ranking(SamplerScratch& scratch, std::size_t n, float largest, bool sorted);
+
+    void keep_count(std::size_t k);
+    /// Keeps the shortest front that weighs at least `wanted`.
+    void keep_weight(double wanted);
+    double weight() const noexcept;
+    std::int32_t draw(float min_p, double u);
+
+private:
+    /// What is kept of bucket b.
+    std::span<Candidate> bucket(std::size_t b) const noexcept {
+        const std::size_t begin = b == 0 ? 0 : std::min<std::size_t>(s_.ends[b - 1], n_kept_);
+        return std::span(s_.candidates)
+            .subspan(begin, std::min<std::size_t>(s_.ends[b], n_kept_) - begin);
+    }
+
+    static void sort(std::span<Candidate> part) {
+        const auto before = [](const Candidate& a, const Candidate& b) {
+            return a.logit != b.logit ? a.logit > b.logit : a.token < b.token;
+        };
+        if (!std::is_sorted(part.begin(), part.end(), before))
+            std::sort(part.begin(), part.end(), before);
+    }
+
+    SamplerScratch& s_;
+    std::size_t n_kept_;
+};
+
+Ranking::Ranking(SamplerScratch& scratch, std::size_t n, float largest, bool sorted)
+    : s_(scratch), n_kept_(n) {
+    make_room(s_.candidates, n);
+    if (sorted) {
+        s_.ends.assign(1, static_cast<std::uint32_t>(n));
+        for (std::size_t i = 0; i < n; ++i)
+            s_.candidates[i] = {s_.values[i], s_.weights[i], s_.ids[i]};
+        return;
+    }
+    float smallest = largest;
+    for (std::size_t i = 0; i < n; ++i)
+        smallest = std::min(smallest, s_.values[i]);
+    // In f64 no difference of two f32 overflows.
+    const double top = static_cast<double>(largest);
+    const double range = top - static_cast<double>(smallest);
+    const double per_unit = range > 0.0 ? static_cast<double>(kBuckets) / range : 0.0;
+    const auto bucket_of = [&](float logit) {
+        const auto b = static_cast<std::size_t>((top - static_cast<double>(logit)) * per_unit);
+        return std::min(b, kBuckets - 1);
+    };
+    s_.ends.assign(kBuckets, 0);
+    for (std::size_t i = 0; i < n; ++i)
+        ++s_.ends[bucket_of(s_.values[i])];
+    std::uint32_t begin = 0;
+    for (std::uint32_t& end : s_.ends) // for now where the bucket's next candidate goes
+        begin += std::exchange(end, begin);
+    for (std::size_t i = 0; i < n; ++i) {
+        const std::uint32_t at = s_.ends[bucket_of(s_.values[i])]++;
+        s_.candidates[at] = {s_.values[i], s_.weights[i], s_.ids[i]};
+    }
+}
+
+void Ranking::keep_count(std::size_t k) {
+    if (k >= n_kept_) return;
+    const auto b = std::upper_bound(s_.ends.begin(), s_.ends.end(), k) - s_.ends.begin();
+    sort(bucket(static_cast<std::size_t>(b)));
+    n_kept_ = k;
+}
+
+void Ranking::keep_weight(double wanted) {
+    double sum = 0.0;
+    std::size_t n = 0;
+    for (std::size_t b = 0; b < s_.ends.size(); ++b) {
+        const std::span<Candidate> part = bucket(b);
+        double with = sum;
+        for (const Candidate& c : part)
+            with += static_cast<double>(c.weight);
+        if (with >= wanted && !part.empty()) {
+            sort(part);
+            for (const Candidate& c : part) {
+                sum += static_cast<double>(c.weight);
+                ++n;
+                if (sum >= wanted) break;
+            }
+            n_kept_ = n;
+            return;
+        }
+        sum = with;
+        n += part.size();
+    }
+}
+
+double Ranking::weight() const noexcept {
+    double sum = 0.0;
+    for (std::size_t i = 0; i < n_kept_; ++i)
+        sum += static_cast<double>(s_.candidates[i].weight);
+    return sum;
+}
+
+std::int32_t Ranking::draw(float min_p, double u) {
+    for (std::size_t i = 0; i < n_kept_; ++i) {
+        float& w = s_.candidates[i].weight;
+        w = w < min_p ? 0.0F : w;
+    }
+    const double target = u * weight();
+    double sum = 0.0;
+    std::size_t last = 0; // bucket
+    double before = 0.0;
+    for (std::size_t b = 0; b < s_.ends.size(); ++b) {
+        const double start = sum;
+        for (const Candidate& c : bucket(b))
+            sum += static_cast<double>(c.weight);
+        if (sum == start) continue;
+        last = b;
+        before = start;
+        if (sum > target) break;
+    }
+    const std::span<Candidate> part = bucket(last);
+    sort(part);
+    std::int32_t token = part.front().token;
+    for (const Candidate& c : part) {
+        if (c.weight == 0.0F) continue;
+        before += static_cast<double>(c.weight);
+        token = c.token;
+        if (before > target) break;
+    }
+    return token;
+}
+
+/// Gathers and weighs enough tokens to hold top_p of the total; `wanted` becomes that much.
+std::size_t gather_nucleus(const Row& row, double top_p, double* wanted) {
+    const double total = weigh_all(row);
+    const double rest = (1.0 - top_p) * total;
+    *wanted = top_p * total;
+    // Tokens lighter than rest / n hold less than the rest together, however many there are. That
+    // takes in thousands that do not matter; so first as if there were few such tokens, and what
+    // was found tells whether that was enough.
+    const auto n_small = static_cast<double>(row.n);
+    std::size_t n = 0;
+    for (const double supposed : {std::min(kFewSmallTokens, n_small), n_small}) {
+        n = gather_heavier(row, rest / supposed);
+        weigh(row, n);
+        if (sum_of({row.scratch.weights.data(), n}) >= *wanted) break;
+    }
+    return n;
 }
 
 } // namespace
+
+SamplerScratch::SamplerScratch()
+    : SamplerScratch(*kernels::select_table(kernels::detect_cpu_features(), nullptr)) {}
 
 double draw_uniform(std::uint64_t seed, std::uint32_t choice, std::uint64_t n) noexcept {
     // Two rounds, so that neighbouring seeds, choices and numbers have nothing in common.
@@ -106,38 +371,6 @@ void Sampler::adjust(std::span<float> logits) const {
     }
 }
 
-void Sampler::keep_top_k(std::vector<Candidate>& candidates) const {
-    const auto k = static_cast<std::size_t>(options_.top_k);
-    if (options_.top_k <= 0 || k >= candidates.size()) return;
-    std::nth_element(candidates.begin(), candidates.begin() + options_.top_k - 1, candidates.end(),
-                     before);
-    candidates.resize(k);
-}
-
-/// Sorts as many of the largest as it takes to reach top_p of the total, and keeps those.
-void Sampler::keep_top_p(SamplerScratch& scratch, double max, double total) const {
-    auto& all = scratch.candidates;
-    const double wanted = static_cast<double>(options_.top_p) * total;
-    std::size_t sorted = 0;
-    double sum = 0.0;
-    // A few hundred hold nearly everything as a rule; each further round costs four times more.
-    for (std::size_t size = 256;; size *= 4) {
-        const std::size_t upto = std::min(size, all.size());
-        const auto from = all.begin() + static_cast<std::ptrdiff_t>(sorted);
-        const auto to = all.begin() + static_cast<std::ptrdiff_t>(upto);
-        if (upto < all.size()) std::nth_element(from, to, all.end(), before);
-        std::sort(from, to, before);
-        for (; sorted < upto; ++sorted) {
-            sum += std::exp(all[sorted].z - max);
-            if (sum >= wanted) {
-                all.resize(sorted + 1);
-                return;
-            }
-        }
-        if (upto == all.size()) return;
-    }
-}
-
 std::int32_t Sampler::sample(std::span<const float> all, std::int32_t n_valid,
                              SamplerScratch& scratch) const {
     BLOOM_CHECK(n_valid > 0);
@@ -148,49 +381,44 @@ std::int32_t Sampler::sample(std::span<const float> all, std::int32_t n_valid,
         adjust(scratch.logits);
         logits = scratch.logits;
     }
-    const std::int32_t best = argmax(logits);
-    const auto top = static_cast<double>(logits[static_cast<std::size_t>(best)]);
+    const kernels::KernelTable& table = *scratch.table;
+    const std::int64_t best = table.argmax(logits.data(), n_valid);
+    const float largest = logits[static_cast<std::size_t>(best)];
     // Nothing to weigh where the largest logit is no number.
-    if (options_.temperature <= 0.0F || !std::isfinite(top)) return best;
-
-    const double scale = 1.0 / static_cast<double>(options_.temperature);
-    auto& kept = scratch.candidates;
-    kept.clear();
-    for (std::int32_t i = 0; i < n_valid; ++i) {
-        const auto z = static_cast<double>(logits[static_cast<std::size_t>(i)]) * scale;
-        if (z > -std::numeric_limits<double>::infinity()) kept.push_back({z, i}); // no NaN either
+    if (options_.temperature <= 0.0F || !std::isfinite(largest) || options_.min_p > 1.0F) {
+        return static_cast<std::int32_t>(best);
     }
-    const double max = top * scale;
-    const bool cut = options_.top_k > 0 || options_.top_p < 1.0F;
-    keep_top_k(kept);
-    if (options_.top_p < 1.0F) {
-        if (options_.top_k > 0) std::sort(kept.begin(), kept.end(), before);
-        double total = 0.0;
-        for (const Candidate& c : kept)
-            total += std::exp(c.z - max);
-        keep_top_p(scratch, max, total);
-    } else if (cut) {
-        std::sort(kept.begin(), kept.end(), before);
+    const float scale = std::min(1.0F / options_.temperature, std::numeric_limits<float>::max());
+    const Row row{table, logits.data(), n_valid, largest, scale, scratch};
+    const double u = draw_uniform(seed_, choice_, n_accepted_);
+    const bool by_weight = options_.top_p < 1.0F;
+    if (options_.top_k <= 0 && !by_weight) {
+        return options_.min_p > 0.0F ? draw_min_p(row, options_.min_p, u) : draw_any(row, u);
     }
-    auto& weights = scratch.weights;
-    weights.clear();
-    double total = 0.0;
-    for (const Candidate& c : kept) {
-        double w = std::exp(c.z - max); // the largest weighs 1
-        if (w < static_cast<double>(options_.min_p)) w = 0.0;
-        total += w;
-        weights.push_back(w);
+    const auto top_p = static_cast<double>(options_.top_p);
+    if (options_.top_k <= 0) {
+        double wanted = 0.0;
+        const std::size_t n = gather_nucleus(row, top_p, &wanted);
+        Ranking ranking(scratch, n, largest, false);
+        ranking.keep_weight(wanted);
+        return ranking.draw(options_.min_p, u);
     }
-    const double target = draw_uniform(seed_, choice_, n_accepted_) * total;
-    double sum = 0.0;
-    std::int32_t last = best;
-    for (std::size_t i = 0; i < kept.size(); ++i) {
-        if (weights[i] == 0.0) continue;
-        sum += weights[i];
-        last = kept[i].token;
-        if (sum > target) break;
+    const std::int32_t k = std::min(options_.top_k, n_valid);
+    const bool heap = k <= kHeapTopK;
+    std::size_t n = 0;
+    if (heap) {
+        make_room(scratch.ids, kHeapTopK);
+        make_room(scratch.values, kHeapTopK);
+        n = static_cast<std::size_t>(
+            table.top_k(row.logits, row.n, k, scratch.ids.data(), scratch.values.data()));
+    } else {
+        n = gather(row, std::numeric_limits<float>::lowest());
     }
-    return last;
+    weigh(row, n);
+    Ranking ranking(scratch, n, largest, heap);
+    ranking.keep_count(static_cast<std::size_t>(k));
+    if (by_weight) ranking.keep_weight(top_p * ranking.weight());
+    return ranking.draw(options_.min_p, u);
 }
 
 } // namespace bloom::engine

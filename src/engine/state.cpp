@@ -13,6 +13,14 @@ std::int64_t pages_for(std::int64_t n_tokens) noexcept {
     return (n_tokens + kPage - 1) / kPage;
 }
 
+/// Grows a table before something is taken for it, so that a failure loses nothing.
+template <class T>
+void make_place(std::vector<T>& table) {
+    if (table.size() == table.capacity()) {
+        table.reserve(std::max<std::size_t>(2 * table.size(), 16));
+    }
+}
+
 /// splitmix64's finaliser: every input bit reaches every output bit.
 std::uint64_t mix(std::uint64_t z) noexcept {
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
@@ -67,10 +75,12 @@ StateStore::StateStore(StateSpec spec, std::span<const std::int64_t> n_pages, bo
     }
 }
 
-std::int64_t StateStore::n_available() const noexcept {
-    std::int64_t least = pools_.empty() ? 0 : pools_[0].size();
-    for (std::size_t g = 0; g < pools_.size(); ++g)
-        least = std::min(least, pools_[g].n_free() + evictable_[g]);
+StateStore::Supply StateStore::scarcest() const noexcept {
+    Supply least;
+    for (std::size_t g = 0; g < pools_.size(); ++g) {
+        const Supply here{pools_[g].n_free() + evictable_[g], pools_[g].size()};
+        if (g == 0 || here.available < least.available) least = here;
+    }
     return least;
 }
 
@@ -148,12 +158,12 @@ std::uint32_t StateStore::new_block(std::uint32_t parent, std::string_view scope
     if (unused_ == kNone) return kNone;
     const std::uint32_t b = unused_;
     Block& block = blocks_[b];
+    if (parent == kNone) block.scope = scope; // may throw; then nothing has happened yet
     unused_ = block.next;
     block.serial = next_serial_++;
     block.parent = parent == kNone ? 0 : blocks_[parent].serial;
     block.hash = hash;
     std::ranges::copy(tokens, block.tokens.begin());
-    if (parent == kNone) block.scope = scope;
     block.n_users = 0;
     std::uint32_t& bucket = buckets_[hash & (buckets_.size() - 1)];
     block.next = bucket;
@@ -185,7 +195,7 @@ void StateStore::use_block(std::uint32_t b) {
     if (blocks_[b].n_users++ == 0) list_remove(b);
 }
 
-void StateStore::leave_block(std::uint32_t b) {
+void StateStore::leave_block(std::uint32_t b) noexcept {
     BLOOM_CHECK(blocks_[b].n_users > 0);
     if (--blocks_[b].n_users == 0) list_push(b);
 }
@@ -257,6 +267,10 @@ std::int32_t StateStore::attach(SequenceState& seq, std::string_view scope,
     std::size_t n = found_.size() / kStep * kStep;
     while (n > 0 && !can_resume(found_, n))
         n -= kStep;
+    // Memory first: nothing below can fail.
+    seq.blocks.reserve(n);
+    for (auto& table : seq.tables)
+        table.reserve(n);
     // From the end, so that the beginning of a chain counts as used last and goes last.
     for (std::size_t i = n; i-- > 0;)
         use_block(found_[i]);
@@ -278,11 +292,33 @@ bool StateStore::ensure(SequenceState& seq, std::int64_t n_tokens) {
     for (std::size_t g = 0; g < pools_.size(); ++g) {
         auto& table = seq.tables[g];
         while (table.size() < n) {
+            make_place(table);
             const std::int32_t page = take_page(g);
             if (page < 0) return false;
             table.push_back(page);
         }
     }
+    return true;
+}
+
+std::int64_t StateStore::first_seen_page(std::size_t group, std::int64_t position) const noexcept {
+    const std::int64_t window = spec_.groups[group].window;
+    return window == 0 ? 0 : std::max<std::int64_t>(position - window + 1, 0) / kPage;
+}
+
+bool StateStore::extend_computed(SequenceState& seq, std::int64_t n_tokens) {
+    const auto n = static_cast<std::size_t>(pages_for(n_tokens));
+    for (std::size_t g = 0; g < pools_.size(); ++g) {
+        auto& table = seq.tables[g];
+        const auto first = static_cast<std::size_t>(first_seen_page(g, n_tokens));
+        while (table.size() < n) {
+            make_place(table);
+            const std::int32_t page = table.size() < first ? -1 : take_page(g);
+            if (page < 0 && table.size() >= first) return false;
+            table.push_back(page);
+        }
+    }
+    drop_behind_window(seq, n_tokens);
     return true;
 }
 
@@ -296,6 +332,7 @@ void StateStore::publish(SequenceState& seq, std::string_view scope,
         const auto part = tokens.subspan(i * kBlock, kBlock);
         const std::uint64_t hash =
             hash_of(i == 0 ? 0 : blocks_[parent].hash, i == 0 ? scope : std::string_view{}, part);
+        make_place(seq.blocks);
         std::uint32_t b = find_block(parent, scope, part, hash);
         if (b == kNone) b = new_block(parent, scope, part, hash);
         if (b == kNone) return; // every record belongs to a running sequence
@@ -321,7 +358,7 @@ void StateStore::drop_behind_window(SequenceState& seq, std::int64_t position) {
     for (std::size_t g = 0; g < pools_.size(); ++g) {
         const std::int64_t window = spec_.groups[g].window;
         if (window == 0) continue;
-        const std::int64_t first_seen = std::max<std::int64_t>(position - window + 1, 0) / kPage;
+        const std::int64_t first_seen = first_seen_page(g, position);
         auto& table = seq.tables[g];
         std::int32_t& start = seq.window_start[g];
         const auto end =
@@ -347,6 +384,9 @@ bool StateStore::fork(const SequenceState& from, SequenceState& to, std::int64_t
     const auto full = static_cast<std::size_t>(n_tokens / kPage);
     const bool partial = n_tokens % kPage != 0;
     to.window_start = from.window_start;
+    to.blocks.reserve(std::min(full, from.blocks.size()));
+    for (auto& table : to.tables)
+        table.reserve(full + 1);
     for (std::size_t i = 0; i < std::min(full, from.blocks.size()); ++i) {
         use_block(from.blocks[i]);
         to.blocks.push_back(from.blocks[i]);
@@ -369,7 +409,7 @@ bool StateStore::fork(const SequenceState& from, SequenceState& to, std::int64_t
     return true;
 }
 
-void StateStore::release(SequenceState& seq) {
+void StateStore::release(SequenceState& seq) noexcept {
     for (std::size_t g = 0; g < seq.tables.size(); ++g) {
         for (const std::int32_t page : seq.tables[g]) {
             if (page >= 0) pools_[g].drop_ref(page);

@@ -61,16 +61,30 @@ void read_caches(const std::filesystem::path& cpu_dir, int cpu,
     }
 }
 
-/// Physical cores: distinct sets of sibling threads.
-int count_cores(const std::filesystem::path& cpu_dir, const std::vector<int>& online) {
+/// Distinct sets of sibling threads; none when one of them is unknown.
+std::vector<std::vector<int>> read_cores(const std::filesystem::path& cpu_dir,
+                                         const std::vector<int>& online) {
     std::set<std::vector<int>> cores;
     for (const int cpu : online) {
         const auto siblings = read_small_file(cpu_dir / ("cpu" + std::to_string(cpu)) / "topology" /
                                               "thread_siblings_list");
-        if (!siblings) return 0;
+        if (!siblings) return {};
         cores.insert(parse_cpu_list(*siblings));
     }
-    return static_cast<int>(cores.size());
+    return {cores.begin(), cores.end()};
+}
+
+/// Processors of each memory node; nodes without processors are left out.
+std::vector<std::vector<int>> read_nodes(const std::filesystem::path& node_dir) {
+    std::vector<std::vector<int>> nodes;
+    const auto online = read_small_file(node_dir / "online");
+    if (!online) return nodes;
+    for (const int node : parse_cpu_list(*online)) {
+        const auto text = read_small_file(node_dir / ("node" + std::to_string(node)) / "cpulist");
+        std::vector<int> cpus = parse_cpu_list(text.value_or(""));
+        if (!cpus.empty()) nodes.push_back(std::move(cpus));
+    }
+    return nodes;
 }
 
 std::vector<int> affinity() {
@@ -152,7 +166,9 @@ CpuInfo read_cpu_info(const std::filesystem::path& root, std::vector<int> usable
     std::vector<int> online;
     if (const auto text = read_small_file(cpu_dir / "online")) online = parse_cpu_list(*text);
     out.n_online = static_cast<int>(online.size());
-    out.n_cores = count_cores(cpu_dir, online);
+    out.cores = read_cores(cpu_dir, online);
+    out.n_cores = static_cast<int>(out.cores.size());
+    out.nodes = read_nodes(root / "sys/devices/system/node");
     std::set<std::vector<int>> l3_groups;
     for (const int cpu : online)
         read_caches(cpu_dir, cpu, l3_groups, out);

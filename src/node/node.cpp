@@ -187,6 +187,9 @@ Result<> Node::start_provider(rt::ShardSet& shards) {
     local.max_sequences = options_.max_sequences;
     local.max_queued = options_.max_queued;
     local.kv_cache_bytes = options_.kv_cache_bytes;
+    local.swap_bytes = options_.swap_bytes;
+    local.inter_token_ms = options_.inter_token_ms;
+    local.speculate = options_.speculate;
     local.precise = options_.precise;
     std::array<std::uint8_t, sizeof local.seed_base> seed{};
     crypto::random_bytes(seed);

@@ -8,37 +8,39 @@ namespace bloom::provider {
 
 void Delivery::arrive(rt::PostItem& item) noexcept {
     auto& self = static_cast<Delivery&>(item);
-    for (auto& [request, batch] : self.items) {
+    for (std::size_t i = 0; i < self.n_items; ++i) {
+        auto& [request, batch] = self.items[i];
         const auto found = self.home->streams.find(request);
         // A stream waits for its last event before it goes, so every event has a reader.
         BLOOM_CHECK(found != self.home->streams.end());
-        found->second->deliver(std::move(batch));
+        found->second->deliver(batch);
     }
-    self.items.clear();
+    self.n_items = 0;
     self.returned.push(self);
 }
 
-LocalStream::LocalStream(EngineGate& gate, Home& home, std::uint64_t request)
+LocalStream::LocalStream(EngineGate& gate, Home& home, std::uint64_t request,
+                         std::uint64_t deadline_ns)
     : gate_(gate), home_(home), request_(request) {
     home_.streams.emplace(request_, this);
+    if (deadline_ns != 0) rt::Shard::current().timers().add(deadline_, deadline_ns);
 }
 
 LocalStream::~LocalStream() {
     BLOOM_CHECK(ended_);
+    rt::Shard::current().timers().cancel(deadline_);
     home_.streams.erase(request_);
 }
 
-void LocalStream::deliver(gen::EventBatch&& batch) {
+void LocalStream::deliver(gen::EventBatch& batch) {
     for (const gen::Event& event : batch) {
         if (event.kind == gen::EventKind::usage || event.kind == gen::EventKind::failed)
             usage_ = event.usage;
         ended_ |= event.kind == gen::EventKind::usage || gen::is_terminal_failure(event);
     }
-    if (pending_.empty()) {
-        pending_ = std::move(batch);
-    } else {
-        std::move(batch.begin(), batch.end(), std::back_inserter(pending_));
-    }
+    pending_.insert(pending_.end(), std::make_move_iterator(batch.begin()),
+                    std::make_move_iterator(batch.end()));
+    batch.clear();
     // Full means that a wake-up is under way already.
     char token = 0;
     static_cast<void>(wake_.try_send(std::move(token)));

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <bloom/base/text.hpp>
+#include <bloom/compute/worker_cpus.hpp>
 #include <bloom/provider/kernel_choice.hpp>
 
 namespace bloom::provider {
@@ -26,9 +27,9 @@ Result<const kernels::KernelTable*> choose_kernels() {
 }
 
 std::unique_ptr<compute::Team> make_team(int n_threads) {
-    const std::vector<int> cpus = compute::allowed_cpus();
-    const int size = n_threads > 0 ? n_threads : static_cast<int>(cpus.size());
-    return std::make_unique<compute::SpinTeam>(size, cpus);
+    const hw::CpuInfo info = hw::read_cpu_info();
+    const int size = n_threads > 0 ? n_threads : info.n_compute_threads();
+    return std::make_unique<compute::SpinTeam>(size, compute::worker_cpus(info, size));
 }
 
 } // namespace bloom::provider

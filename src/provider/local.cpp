@@ -4,6 +4,7 @@
 #include <exception>
 #include <map>
 #include <new>
+#include <unistd.h>
 
 #include <fmt/format.h>
 
@@ -18,6 +19,7 @@
 #include <bloom/rt/compute_pool.hpp>
 
 #include "provider/home.hpp"
+#include "provider/model_team.hpp"
 
 namespace bloom::provider {
 namespace {
@@ -57,6 +59,7 @@ gen::Event refusal(const Error& error) {
     event.feasible_after_ms = kRefusalRetryMs;
     switch (error.code()) {
     case Code::limit_reached:
+    case Code::out_of_memory:
         event.refusal = gen::Refusal::busy;
         break;
     case Code::unavailable:
@@ -104,11 +107,8 @@ public:
 
     ~Local() override {
         handle_.reset(); // of a start that failed; otherwise stop() came first
-        for (rt::PostItem* item = returned_.take(); item != nullptr;) {
-            rt::PostItem* next = item->next;
-            delete static_cast<Delivery*>(item);
-            item = next;
-        }
+        drop(spare_);
+        drop(returned_.take());
     }
 
     Result<> start() {
@@ -119,10 +119,18 @@ public:
     const registry::ProviderIdentity& identity() const noexcept override { return identity_; }
 
     registry::Capacity capacity() const override {
-        return {
-            seq_.load(std::memory_order_relaxed),       n_slots_.load(std::memory_order_relaxed),
-            n_running_.load(std::memory_order_relaxed), n_queued_.load(std::memory_order_relaxed),
-            draining_.load(std::memory_order_relaxed),  models_.get()};
+        registry::Capacity now;
+        now.seq = seq_.load(std::memory_order_relaxed);
+        now.n_slots = n_slots_.load(std::memory_order_relaxed);
+        now.n_running = n_running_.load(std::memory_order_relaxed);
+        now.n_queued = n_queued_.load(std::memory_order_relaxed);
+        now.draining = draining_.load(std::memory_order_relaxed);
+        now.models = models_.get();
+        now.n_drafted = n_drafted_.load(std::memory_order_relaxed);
+        now.n_accepted = n_accepted_.load(std::memory_order_relaxed);
+        now.n_preempted = n_preempted_.load(std::memory_order_relaxed);
+        now.n_swapped = n_swapped_.load(std::memory_order_relaxed);
+        return now;
     }
 
     std::unique_ptr<registry::EventStream>
@@ -131,14 +139,27 @@ public:
         const std::uint64_t id =
             next_id_.fetch_add(1, std::memory_order_relaxed) << kShardBits | shard;
         EngineGate& gate = *this;
-        auto stream = std::make_unique<LocalStream>(gate, homes_[shard], id);
+        const auto deadline_ns = static_cast<std::uint64_t>(request->deadline_ms) * 1'000'000;
+        auto stream = std::make_unique<LocalStream>(gate, homes_[shard], id, deadline_ns);
         on_engine(
             [this, id, r = std::move(request)]() mutable { engine_submit(id, std::move(r)); });
         return stream;
     }
 
     rt::Task<Result<>> load(std::string model) override {
-        co_return co_await round_trip([this, m = std::move(model)] { return engine_load(m); });
+        ModelSource source = ModelSource::parse(model);
+        const std::string id =
+            source.alias.empty() ? default_model_id(source.source) : source.alias;
+        auto loading = std::make_shared<Loading>();
+        BLOOM_CO_OK(
+            co_await round_trip([this, id, loading] { return engine_reserve(id, *loading); }));
+        // Everybody else's streams go on meanwhile.
+        Result<> made = co_await rt::run_blocking([this, path = std::move(source.source), loading] {
+            return make_engine(path, *loading);
+        });
+        co_return co_await round_trip([this, id, loading, made = std::move(made)]() mutable {
+            return engine_attach(id, *loading, std::move(made));
+        });
     }
 
     rt::Task<Result<>> unload(std::string model) override {
@@ -165,6 +186,10 @@ private:
         on_engine([this, request] {
             host_.cancel(engine::RequestId{request}, engine::CancelReason::client_gone);
         });
+    }
+
+    void engine_wake() noexcept override {
+        if (handle_) handle_->wake();
     }
 
     void engine_credit(std::uint64_t request, std::size_t bytes) override {
@@ -205,11 +230,27 @@ private:
 
     // --- engine thread
     bool step() override {
+        take_place();
         run_commands();
-        const bool more = host_.step(*this, now_ms());
+        const std::int64_t begin_us = now_us();
+        const bool more = host_.step(*this, begin_us / 1000);
         deliver();
         publish_capacity();
+        host_.step_took(now_us() - begin_us);
         return more || !commands_.empty();
+    }
+
+    /// The engine's thread is the team's first worker and goes where that one belongs: two workers
+    /// on one CPU halve the speed. In simulation the thread is everybody's and stays free. Says
+    /// once what else of the machine costs speed.
+    void take_place() {
+        if (placed_) return;
+        placed_ = true;
+        if (::gettid() != ::getpid()) team_->pin_caller();
+        if (hw::read_memory_info().transparent_huge_pages == hw::HugePages::never) {
+            log::warn("transparent huge pages are switched off: models run up to 1.6 times slower; "
+                      "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled");
+        }
     }
 
     void run_commands() {
@@ -220,8 +261,9 @@ private:
         }
     }
 
-    static std::int64_t now_ms() {
-        return std::chrono::duration_cast<std::chrono::milliseconds>(
+    std::int64_t now_us() const {
+        if (options_.now_us) return options_.now_us();
+        return std::chrono::duration_cast<std::chrono::microseconds>(
                    std::chrono::steady_clock::now().time_since_epoch())
             .count();
     }
@@ -245,32 +287,41 @@ private:
         const auto number = static_cast<std::uint64_t>(id);
         const std::size_t shard = number & kShardMask;
         if (current_[shard] == nullptr) current_[shard] = new_delivery(shard);
-        auto& items = current_[shard]->items;
+        Delivery& delivery = *current_[shard];
+        auto& items = delivery.items;
         // A step adds to the batch that the same request has from its submission.
-        if (!items.empty() && items.back().first == number) {
-            auto& batch = items.back().second;
+        if (delivery.n_items > 0 && items[delivery.n_items - 1].first == number) {
+            auto& batch = items[delivery.n_items - 1].second;
+            batch.reserve(batch.size() + events.size()); // fails before anything has moved
             batch.insert(batch.end(), std::make_move_iterator(events.begin()),
                          std::make_move_iterator(events.end()));
-        } else {
-            items.emplace_back(number, std::move(events));
+            return;
         }
+        if (delivery.n_items == items.size()) items.emplace_back();
+        auto& [request, batch] = items[delivery.n_items++];
+        request = number;
+        batch.swap(events); // what it leaves is empty and has memory
     }
 
     Delivery* new_delivery(std::size_t shard) {
-        for (rt::PostItem* item = returned_.take(); item != nullptr;) {
-            rt::PostItem* next = item->next;
-            spare_.emplace_back(static_cast<Delivery*>(item));
-            item = next;
-        }
-        std::unique_ptr<Delivery> delivery;
-        if (spare_.empty()) {
-            delivery = std::make_unique<Delivery>(returned_);
+        if (spare_ == nullptr) spare_ = returned_.take();
+        Delivery* delivery = static_cast<Delivery*>(spare_);
+        if (delivery != nullptr) {
+            spare_ = delivery->next;
         } else {
-            delivery = std::move(spare_.back());
-            spare_.pop_back();
+            // Goes with the post and comes back through returned_.
+            delivery = std::make_unique<Delivery>(returned_).release();
         }
         delivery->home = &homes_[shard];
-        return delivery.release(); // goes with the post and comes back through returned_
+        return delivery;
+    }
+
+    static void drop(rt::PostItem* deliveries) {
+        while (deliveries != nullptr) {
+            rt::PostItem* next = deliveries->next;
+            delete static_cast<Delivery*>(deliveries);
+            deliveries = next;
+        }
     }
 
     /// One post per waiting shard and step.
@@ -282,34 +333,42 @@ private:
     }
 
     void publish_capacity() {
-        const engine::EngineHost::Snapshot snapshot = host_.capacity();
-        if (snapshot.sequence == seq_.load(std::memory_order_relaxed)) return;
-        std::int32_t slots = 0;
-        std::int32_t running = 0;
-        std::int32_t queued = 0;
-        for (const auto& model : snapshot.models) {
-            running += model.engine.running;
-            queued += model.engine.queued;
-            slots += model.engine.free_slots + model.engine.running;
-        }
-        n_slots_.store(slots, std::memory_order_relaxed);
-        n_running_.store(running, std::memory_order_relaxed);
-        n_queued_.store(queued, std::memory_order_relaxed);
-        seq_.store(snapshot.sequence, std::memory_order_relaxed);
+        const engine::EngineHost::Totals now = host_.totals();
+        if (now.sequence == seq_.load(std::memory_order_relaxed)) return;
+        n_slots_.store(now.free_slots + now.running, std::memory_order_relaxed);
+        n_running_.store(now.running, std::memory_order_relaxed);
+        n_queued_.store(now.queued, std::memory_order_relaxed);
+        n_drafted_.store(now.n_drafted, std::memory_order_relaxed);
+        n_accepted_.store(now.n_accepted, std::memory_order_relaxed);
+        n_preempted_.store(now.n_preempted, std::memory_order_relaxed);
+        n_swapped_.store(now.n_swapped, std::memory_order_relaxed);
+        seq_.store(now.sequence, std::memory_order_relaxed);
     }
 
-    Result<> engine_load(const std::string& text) {
-        const ModelSource source = ModelSource::parse(text);
-        const std::string id =
-            source.alias.empty() ? default_model_id(source.source) : source.alias;
-        if (host_.loaded(id)) {
+    /// A model on its way in. Passed from thread to thread, used by one at a time.
+    struct Loading {
+        bool alone = false; ///< nobody else computes
+        std::unique_ptr<ModelTeam> team;
+        std::unique_ptr<engine::Engine> engine; // goes before its team
+    };
+
+    Result<> engine_reserve(const std::string& id, Loading& loading) {
+        if (host_.loaded(id) || std::ranges::find(loading_, id) != loading_.end()) {
             return Error{Code::already_exists,
                          fmt::format("model {}: loaded already; give it another alias", id)};
         }
-        auto file = open_model(source.source);
+        loading.alone = host_.ids().empty() && loading_.empty();
+        loading_.push_back(id);
+        return {};
+    }
+
+    /// Thread: any but the engine's, which goes on meanwhile.
+    Result<> make_engine(const std::string& path, Loading& loading) const {
+        auto file = open_model(path);
         if (!file) return std::unexpected(std::move(file).error());
+        loading.team = std::make_unique<ModelTeam>(*team_, loading.alone);
         engine::EngineOptions options;
-        options.team = team_.get();
+        options.team = loading.team.get();
         options.table = table_;
         options.precise = options_.precise;
         options.seed_base = options_.seed_base;
@@ -317,15 +376,33 @@ private:
         options.ctx_len = options_.ctx;
         options.max_seqs = options_.max_sequences;
         options.max_waiting = options_.max_queued;
+        options.inter_token_ms = options_.inter_token_ms;
+        options.swap_bytes = options_.swap_bytes;
+        options.speculate = options_.speculate;
         options.kv_budget_bytes =
             options_.kv_cache_bytes > 0 ? options_.kv_cache_bytes : kv_budget_of_this_machine();
         auto engine = engine::Engine::create(std::move(*file), options);
-        if (!engine)
-            return std::unexpected(
-                std::move(engine).error().with_context("model " + source.source));
-        const engine::EngineInfo info = (*engine)->info();
-        BLOOM_OK(host_.add(id, std::move(*engine)));
-        list_model(id, info, quantization_of(host_.find(id)->file()));
+        if (!engine) {
+            return std::unexpected(std::move(engine).error().with_context("model " + path));
+        }
+        loading.engine = std::move(*engine);
+        return {};
+    }
+
+    Result<> engine_attach(const std::string& id, Loading& loading, Result<> made) {
+        std::erase(loading_, id);
+        std::erase_if(model_teams_, [&](const auto& t) { return !host_.loaded(t.first); });
+        if (!made) {
+            loading.engine.reset();
+            loading.team.reset();
+            return made;
+        }
+        const engine::EngineInfo info = loading.engine->info();
+        std::string quantization = quantization_of(loading.engine->file());
+        loading.team->join();
+        model_teams_.emplace_back(id, std::move(loading.team));
+        BLOOM_OK(host_.add(id, std::move(loading.engine)));
+        list_model(id, info, std::move(quantization));
         log::info("model {} is ready: {} ({}), {} kernels, context {}", id, info.name, info.arch,
                   info.kernel_isa, info.ctx_len);
         return {};
@@ -366,8 +443,11 @@ private:
 
     // engine thread
     std::unique_ptr<compute::Team> team_;
+    std::vector<std::pair<std::string, std::unique_ptr<ModelTeam>>> model_teams_; // by model
     engine::EngineHost host_;
-    std::vector<std::unique_ptr<Delivery>> spare_;
+    std::vector<std::string> loading_; // ids
+    rt::PostItem* spare_ = nullptr;    // deliveries that have come back
+    bool placed_ = false;
 
     // one element per shard, touched by that shard
     std::vector<Home> homes_;
@@ -384,6 +464,10 @@ private:
     std::atomic<std::int32_t> n_slots_{0};
     std::atomic<std::int32_t> n_running_{0};
     std::atomic<std::int32_t> n_queued_{0};
+    std::atomic<std::int64_t> n_drafted_{0};
+    std::atomic<std::int64_t> n_accepted_{0};
+    std::atomic<std::int64_t> n_preempted_{0};
+    std::atomic<std::int64_t> n_swapped_{0};
     Snapshot<registry::ModelList> models_{std::make_shared<const registry::ModelList>()};
 };
 

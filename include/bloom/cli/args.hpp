@@ -16,10 +16,47 @@ enum class Verb : std::uint8_t {
     models,
     inspect,
     doctor,
+    bench_roofs,
+    bench_kernels,
     bench_model,
+    bench_serve,
     keys_create,
     keys_list,
     keys_revoke,
+};
+
+/// Flags of the bench verbs; those that a verb does not have keep their defaults.
+struct BenchArguments {
+    std::string isa; ///< empty: the fastest, or what DARKBLOOM_KERNEL_ISA says
+    std::int32_t repetitions = 5;
+    double seconds = 0;
+    std::vector<std::int32_t> thread_counts; ///< roofs
+
+    // kernels
+    std::string op;
+    std::vector<std::string> shapes; ///< --shape, each as text
+    std::string format = "q8_0";
+    std::vector<std::int32_t> n{1, 8, 128};
+    std::int32_t context = 4096;
+    std::string catalog; ///< --shapes
+    std::vector<std::string> shapes_files;
+    std::int32_t working_set_mb = 0;
+
+    // model
+    std::int32_t prefill_tokens = 512;
+    std::int32_t decode_tokens = 64;
+    std::vector<std::int32_t> batches{1, 4, 8, 16};
+    std::int32_t depth = 0;
+
+    // serve
+    double rate = 0;
+    double duration_s = 0;
+    std::int32_t concurrency = 256;
+    std::int32_t prompt_tokens = 32;
+    std::int32_t answer_tokens = 64;
+    bool stream = true;
+    std::string arrivals = "poisson";
+    std::uint64_t seed = 1;
 };
 
 /// The command line, read. Members that a verb does not have keep their defaults.
@@ -48,10 +85,8 @@ struct Arguments {
     bool has_tokenize = false;
     std::vector<std::int32_t> logit_ids;
     std::int32_t top = 10;
-    std::int32_t prefill_tokens = 512;
-    std::int32_t decode_tokens = 64;
-    std::vector<std::int32_t> batches{1, 4, 8};
-    std::int32_t repetitions = 3;
+
+    BenchArguments bench;
 
     // keys
     std::string key_id;

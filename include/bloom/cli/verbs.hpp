@@ -11,7 +11,10 @@ int run_chat(const Arguments& arguments);
 int run_models(const Arguments& arguments);
 int run_inspect(const Arguments& arguments);
 int run_doctor(const Arguments& arguments);
+int run_bench_roofs(const Arguments& arguments);
+int run_bench_kernels(const Arguments& arguments);
 int run_bench_model(const Arguments& arguments);
+int run_bench_serve(const Arguments& arguments);
 int run_keys(const Arguments& arguments);
 
 /// Runs the verb of the command line.

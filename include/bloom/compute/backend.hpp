@@ -83,6 +83,10 @@ public:
     virtual Result<KvPoolId> allocate_kv(const KvGroupSpec& spec, std::int64_t n_pages) = 0;
     /// Copies one page in all layers of the group, after everything run so far.
     virtual void copy_page(KvPoolId pool, std::int32_t from, std::int32_t to) = 0;
+    /// Copies one page, page_bytes(spec) bytes, out of its pool or back, after everything run so
+    /// far. The bytes mean something to the same pool only.
+    virtual void read_page(KvPoolId pool, std::int32_t page, std::span<std::byte> out) = 0;
+    virtual void write_page(KvPoolId pool, std::int32_t page, std::span<const std::byte> in) = 0;
 
     /// Makes a plan ready. A malformed plan is a caller bug.  Errors: out_of_memory, unsupported.
     virtual Result<CompiledId> compile(const Plan& plan) = 0;

@@ -37,6 +37,10 @@ public:
     virtual void begin_step() {}
 
     virtual void end_step() {}
+
+    /// Makes the calling thread worker 0 for good: it goes to that worker's CPU. For a thread that
+    /// does nothing else; threads that it starts later inherit the CPU.
+    virtual void pin_caller() {}
 };
 
 /// All workers in turn on the calling thread: simulation and tests of splits.
@@ -57,11 +61,13 @@ private:
 
 /// Threads that spin while a step runs and park on a futex about 50 us after it.
 /// A waiting thread spins briefly and then yields its time slice, so that on a machine with as many
-/// workers as cores the serving threads still get theirs.
+/// workers as cores the serving threads still get theirs. Nothing here takes a lock or memory after
+/// construction, and no system call is made between begin_step() and end_step() except the yields
+/// of a wait that has become long, and one wake where workers were parked.
 class SpinTeam final : public Team {
 public:
     /// `size` workers, size - 1 of them new threads. Worker w >= 1 is pinned to cpus[w % n] when
-    /// cpus is not empty; the caller pins itself (pin_current_thread) if it wants to.
+    /// cpus is not empty; worker 0 with pin_caller().
     explicit SpinTeam(int size, std::span<const int> cpus = {});
     ~SpinTeam() override;
 
@@ -75,15 +81,24 @@ public:
                     FunctionRef<void(std::int32_t phase, int worker)> work) override;
     void begin_step() override;
     void end_step() override;
+    void pin_caller() override;
 
 private:
+    /// Workers that count their arrivals together.
+    struct alignas(64) Group {
+        std::atomic<int> arrived{0};
+    };
+
     void worker_main(int worker, int cpu);
     std::uint32_t await_job(std::uint32_t seen);
-    void barrier() noexcept;
+    void barrier(int worker) noexcept;
+    bool arrives_last(int worker) noexcept;
     void wake_parked() noexcept;
 
     // Immutable after construction.
     int size_;
+    int first_cpu_; ///< worker 0's; -1: any
+    int n_groups_;
     std::vector<std::thread> threads_;
 
     // Written by the caller before epoch_ moves, read by workers after they saw it move.
@@ -96,12 +111,15 @@ private:
     alignas(64) std::atomic<int> parked_{0};
     std::atomic<bool> in_step_{false};
 
-    // Between phases: the last to arrive opens the gate for the others.
-    alignas(64) std::atomic<int> arrived_{0};
+    // Between phases: the last of a group arrives for it, the last group opens the gate for all.
+    // The gate has its line for itself, so that arrivals do not disturb those who watch it.
+    std::unique_ptr<Group[]> groups_;
+    Group all_;
     alignas(64) std::atomic<std::uint32_t> gate_{0};
 };
 
-/// Pins the calling thread to one CPU. False if the system says no, which callers may ignore.
+/// Pins the calling thread to one CPU, numbers from 0. False if the system says no, which callers
+/// may ignore.
 bool pin_current_thread(int cpu) noexcept;
 
 /// CPUs this process may run on, ascending; at least one.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -9,7 +10,9 @@
 
 #include <bloom/base/result.hpp>
 #include <bloom/compute/backend.hpp>
+#include <bloom/engine/cost_model.hpp>
 #include <bloom/engine/state.hpp>
+#include <bloom/engine/swap.hpp>
 
 namespace bloom::engine {
 
@@ -19,9 +22,21 @@ struct BatcherOptions {
     /// Prompt tokens per step while nobody is generating. The matrix kernels are at full use from
     /// about 128 on; more only makes steps longer, and a cancel waits for one.
     std::int32_t prefill_tokens = 256;
-    /// Prompt tokens per step beside running streams: their inter-token time is what it costs.
+    /// Prompt tokens per step beside running streams while inter_token_us does not decide: their
+    /// inter-token time is what it costs.
     std::int32_t busy_prefill_tokens = 64;
+    /// Bound that steps with running streams keep to, 99 of 100 of them. Prompts get what the
+    /// learnt cost of steps leaves below it. 0, and until enough has been learnt:
+    /// busy_prefill_tokens.
+    std::int64_t inter_token_us = 0;
+    /// What saving and restoring one page of every group costs; decides between that and computing
+    /// again, once the cost of steps has been learnt.
+    double swap_page_us = 0;
 };
+
+/// Draft tokens of one sequence in one step, at most: with the token before them 8 rows, the most
+/// that decoding and verification do in one way (design decision 23).
+inline constexpr std::int32_t kMaxDraft = 7;
 
 /// A sequence in the batcher; numbers are reused, so the owner forgets it after remove().
 enum class SeqId : std::uint32_t { none = 0xffffffffU };
@@ -32,19 +47,30 @@ enum class SeqId : std::uint32_t { none = 0xffffffffU };
 /// Admission and pages: a sequence is admitted when the pages of its tokens so far are available
 /// besides one for every running sequence. Answers are not reserved in advance: with a default
 /// bound of 8192 tokens that would leave most of the memory idle. When pages run out, sequences are
-/// preempted, paused ones first, then the latest admitted; they wait in their old place and are
-/// recomputed, which changes no token (design decision 23). The oldest is never preempted, and
-/// every sequence fits alone, so there is always progress.
+/// preempted, paused ones first, then the latest admitted; they wait in their old place. Their
+/// pages are saved in the swap space where that is cheaper than computing them again and there is
+/// room; those that other sequences use as well stay where they are. Otherwise, or when such a
+/// shared page is gone in the end, they are recomputed. Neither changes a token (design decision
+/// 23). The oldest is never preempted, and every sequence fits alone, so there is always progress.
 ///
 /// Fairness: each fair key has a clock that advances with every computed token. The waiting
 /// sequence of the key with the lowest clock is admitted first, and prompts take their turns in
-/// that order, chunk by chunk. A key that was idle starts at the lowest clock of the active ones or
-/// at its own, whichever is later.
+/// that order, chunk by chunk. A virtual time advances with every computed token by one over the
+/// number of active keys, as the clock of a key with exactly its share would, and is never behind
+/// all keys that want more. A key that had nothing waiting continues at the virtual time or at its
+/// own clock, whichever is later: idling earns nothing, and keys that have just come, however many
+/// come one after the other, cannot keep going before one that has had its share.
 ///
-/// Thread: one. Cost of a step: linear in sequences; no allocation in steady state.
+/// Drafts: a sequence that decodes may be given guesses of its next tokens. They are computed in
+/// the same step, with logits for each, and count only as far as append() confirms them; what was
+/// written for the others is overwritten.
+///
+/// Thread: one. Cost of a step: linear in sequences and keys; no allocation in steady state. Where
+/// growing throws (std::bad_alloc) every sequence stays removable.
 class Batcher {
 public:
-    Batcher(const BatcherOptions& options, StateStore& store);
+    /// `swap` and `store` outlive the batcher; swap may be nullptr: always recompute.
+    Batcher(const BatcherOptions& options, StateStore& store, SwapSpace* swap = nullptr);
 
     struct NewSequence {
         std::vector<std::int32_t> tokens; ///< at least one; with room for what will follow
@@ -68,12 +94,18 @@ public:
     void pause(SeqId id);
     void resume(SeqId id);
 
-    /// A row group of the step: tokens [begin, end) of one sequence.
+    /// Guesses what follows a sequence that decodes: its next step verifies as many of them as
+    /// there are pages for. At most kMaxDraft.
+    void propose(SeqId id, std::span<const std::int32_t> draft);
+
+    /// A row group of the step: tokens [begin, end) of one sequence, drafts included.
     struct Item {
         SeqId seq;
         std::int32_t begin;
         std::int32_t end;
-        std::int32_t logit_row; ///< its row of logits, or -1: the last token is not reached yet
+        std::int32_t row;       ///< its first row
+        std::int32_t logit_row; ///< its first row of logits, or -1: the last token is not reached
+        std::int32_t n_logits;  ///< rows of logits; 1 + drafts
         std::int32_t cached;    ///< first group after admission: tokens found in the cache; else -1
     };
 
@@ -97,10 +129,17 @@ public:
 
     /// Chooses the next step; empty when there is nothing to compute. Valid until the next call.
     const Step& schedule();
+
+    /// The last one chosen.
+    const Step& step() const noexcept { return step_; }
+
     /// The step has been run: its tokens are computed, their full pages may be shared.
     void complete();
-    /// The token that follows in a sequence whose logits the last step gave.
+    /// The token that follows in a sequence whose logits the last step gave. Where it is what was
+    /// drafted, the next row of logits counts too and gives the token for the next append().
     void append(SeqId id, std::int32_t token);
+    /// How long the last step took, everything around it included; what the bound is kept with.
+    void observe(std::int64_t elapsed_us);
 
     std::span<const std::int32_t> tokens(SeqId id) const { return at(id).tokens; }
 
@@ -116,10 +155,39 @@ public:
 
     std::int64_t n_preemptions() const noexcept { return n_preemptions_; }
 
+    /// Preemptions that saved their pages, and those of them that came back without recomputing.
+    std::int64_t n_swapped_out() const noexcept { return n_swapped_out_; }
+
+    std::int64_t n_swapped_in() const noexcept { return n_swapped_in_; }
+
+    std::int64_t n_drafted() const noexcept { return n_drafted_; }
+
+    std::int64_t n_accepted() const noexcept { return n_accepted_; }
+
+    const CostModel& cost() const noexcept { return cost_; }
+
+    /// What the next step does for streams, and whether a prompt is being computed.
+    struct Activity {
+        StepLoad streams;
+        bool prompts = false;
+    };
+
+    Activity activity() const noexcept;
+
+    /// Whether the next step is to give this sequence a token.
+    bool decodes(SeqId id) const noexcept {
+        const Seq& s = at(id);
+        return s.running && !s.paused && s.decoding();
+    }
+
+    /// Tokens computed for a key so far; 0 for keys that are not remembered. For tests.
+    std::int64_t n_computed_for(std::string_view fair_key) const noexcept;
+
 private:
     struct Key {
         std::string name;
-        std::uint64_t clock = 0;
+        std::uint64_t clock = 0; ///< in 1 / kClockUnit tokens
+        std::int64_t n_computed = 0;
         std::int32_t n_seqs = 0;            ///< waiting and running
         std::vector<std::uint32_t> waiting; ///< by priority, then arrival; the next one last
     };
@@ -134,12 +202,28 @@ private:
         std::int32_t n_slots = 1;
         std::uint64_t arrival = 0;
         std::int32_t n_computed = 0;
-        std::int32_t cached = -1; ///< to be reported with its first rows
-        bool started = false;
+        std::int32_t cached = -1;               ///< to be reported with its first rows
+        bool reported = false;                  ///< `cached` has been, or need not be
         std::int64_t available_at_refusal = -1; ///< trying again makes sense above this
         std::string scope;
         std::vector<std::int32_t> tokens;
         SequenceState state;
+
+        std::array<std::int32_t, kMaxDraft> draft{};
+        std::int32_t n_draft = 0;
+        std::int32_t n_confirmed = 0; ///< of the draft in the last step
+        bool draft_fresh = false;     ///< not yet in a step
+
+        std::int32_t n_swapped = 0; ///< computed tokens whose pages are in the swap space; 0: none
+        std::vector<std::vector<std::int32_t>> slots; ///< [group][page of the sequence], -1: none
+
+        std::int32_t n_left() const noexcept {
+            return static_cast<std::int32_t>(tokens.size()) - n_computed;
+        }
+
+        bool decoding() const noexcept { return n_left() == 1; }
+
+        bool prefilling() const noexcept { return n_left() > 1; }
     };
 
     const Seq& at(SeqId id) const { return *seqs_[compute::index_of(id)]; }
@@ -148,23 +232,38 @@ private:
 
     std::uint32_t new_seq();
     std::uint32_t key_for(std::string_view name);
-    void leave_key(std::uint32_t key);
+    void make_place(std::uint32_t key);
+    void join_key(std::uint32_t key) noexcept;
+    void leave_key(std::uint32_t key) noexcept;
+    bool wants_more(std::uint32_t key) const noexcept;
+    void charge(std::uint32_t key, std::int64_t n_tokens) noexcept;
+    void advance_virtual_time(std::int64_t n_tokens) noexcept;
     void enqueue(std::uint32_t seq);
     void unqueue(std::uint32_t seq);
     std::uint32_t next_waiting() const;
     void admit();
     bool admit_one(std::uint32_t seq);
+    std::int32_t attach(Seq& seq);
+    bool worth_swapping(const Seq& seq) const noexcept;
+    void swap_out(Seq& seq);
+    bool can_swap_in(const Seq& seq, std::int32_t cached) const noexcept;
+    bool swap_in(Seq& seq, std::int32_t cached);
+    void drop_swap(Seq& seq) noexcept;
     bool preempt_paused(std::uint32_t other_than);
     void schedule_decodes();
     void schedule_prefills();
     bool schedule_chunk(std::uint32_t seq, std::int32_t& budget);
+    std::int32_t affordable_end(const Seq& seq, std::int32_t end);
+    void make_way_for_the_first();
     bool make_room(std::uint32_t seq, std::int64_t n_tokens, bool preempt_running);
     void preempt(std::uint32_t seq);
     void leave_running(std::uint32_t seq);
-    void add_item(std::uint32_t seq, std::int32_t begin, std::int32_t end);
+    void add_item(std::uint32_t seq, std::int32_t begin, std::int32_t end, std::int32_t n_draft);
 
     BatcherOptions options_;
     StateStore& store_;
+    SwapSpace* swap_;
+    CostModel cost_;
 
     std::vector<std::unique_ptr<Seq>> seqs_;
     std::vector<std::uint32_t> free_seqs_;
@@ -178,7 +277,22 @@ private:
     std::int32_t n_waiting_ = 0;
     std::int32_t slots_used_ = 0;
     std::int64_t n_preemptions_ = 0;
+    std::int64_t n_swapped_out_ = 0;
+    std::int64_t n_swapped_in_ = 0;
+    std::int64_t n_drafted_ = 0;
+    std::int64_t n_accepted_ = 0;
     bool stalled_ = false; ///< a prompt found no pages: nobody new is admitted
+
+    std::uint64_t virtual_time_ = 0; ///< as the clocks of keys
+    std::int64_t n_active_keys_ = 0;
+
+    // The bound on steps with running streams.
+    StepLoad load_;         ///< of step_
+    bool timed_ = false;    ///< the bound decides what prompts get in this step
+    bool overdue_ = false;  ///< a prompt gets one cut in this step, whatever it costs
+    bool deferred_ = false; ///< prompts got nothing in this step
+    std::int64_t waited_us_ = 0;
+    std::int32_t waited_steps_ = 0;
 };
 
 } // namespace bloom::engine

@@ -48,7 +48,16 @@ struct EngineOptions {
     std::int32_t max_waiting = 1024;
     std::int64_t kv_budget_bytes = kDefaultKvBudgetBytes;
     std::int32_t prefill_tokens = 256; ///< per step: bounds how long a cancel waits
+    /// Beside running streams, where inter_token_ms does not decide.
     std::int32_t busy_prefill_tokens = 64;
+    /// Bound on the time between tokens of running streams, kept by 99 of 100 steps as far as the
+    /// machine allows: prompts get what is left below it. Needs step_took(). 0: none.
+    std::int32_t inter_token_ms = 0;
+    /// Host memory for pages of preempted sequences; 0: they are always recomputed.
+    std::int64_t swap_bytes = 0;
+    /// Prompt lookup: tokens that text seen before suggests are verified together. Changes no
+    /// token.
+    bool speculate = true;
     bool cache_prefixes = true;
     /// What sequences without a seed of their own are drawn from, together with their request id.
     std::uint64_t seed_base = 0;
@@ -61,7 +70,8 @@ struct EngineOptions {
 class EventSink {
 public:
     virtual ~EventSink() = default;
-    /// The batch may be moved from; otherwise its memory is used again.
+    /// The batch may be moved from, or swapped for an empty one whose memory is then used again.
+    /// Where it throws std::bad_alloc the batch must be as it was; it comes again.
     virtual void on_events(RequestId id, gen::EventBatch&& events) = 0;
 };
 
@@ -73,9 +83,13 @@ struct EngineCapacity {
     std::int32_t running = 0;
     std::int32_t queued = 0;
     std::int64_t pages_available = 0; ///< of the scarcest group, cached prefixes included
-    std::int64_t pages_total = 0;
-    double tokens_per_s = 0;        ///< generated, over the last second or so
-    double prompt_tokens_per_s = 0; ///< computed for prompts, likewise
+    std::int64_t pages_total = 0;     ///< of the same group
+    double tokens_per_s = 0;          ///< generated, over the last second or so
+    double prompt_tokens_per_s = 0;   ///< computed for prompts, likewise
+    std::int64_t n_drafted = 0;       ///< tokens guessed and computed so far
+    std::int64_t n_accepted = 0;      ///< those that came true
+    std::int64_t n_preempted = 0;     ///< sequences that had to make way
+    std::int64_t n_swapped = 0;       ///< of them, those whose pages were saved
 };
 
 /// What a model is, for listings.
@@ -132,7 +146,11 @@ public:
     /// Prepares, computes one batch, delivers events. now_ms: the clock of
     /// gen::Generation::deadline_ms. Returns whether calling again at once has something to do.
     /// Call it after every submit, cancel and add_credit, and when a deadline may have passed.
+    /// Memory that cannot be had fails the requests it was for (Failure::provider) and no others.
     virtual bool step(EventSink& sink, std::int64_t now_ms) = 0;
+    /// How long the last step() took for its caller, delivery included; keeps inter_token_ms. Not
+    /// needed otherwise. Results do not depend on it, only what is computed when.
+    virtual void step_took(std::int64_t elapsed_us) = 0;
 
     /// Requests whose last event has not been delivered.
     virtual std::int32_t n_requests() const noexcept = 0;
@@ -154,11 +172,14 @@ public:
     /// Errors: invalid_argument (an id out of range, none, too many), busy (requests are running).
     virtual Result<> logits(std::span<const std::int32_t> ids, LogitsCallback show) = 0;
 
-    /// What bench_model measures: one step of `rows_per_seq` tokens for each of n_seqs synthetic
+    /// What benchmarks measure: one step of `rows_per_seq` tokens for each of n_seqs synthetic
     /// sequences that have `past` tokens already (their contents do not matter), logits of the
     /// last. Errors: busy; too_large when they do not fit.
     virtual Result<> run_synthetic(std::int32_t n_seqs, std::int32_t past,
                                    std::int32_t rows_per_seq) = 0;
+    /// Gives the pages that such a step of `tokens` per sequence takes memory of their own: pages
+    /// nobody wrote to are all the same one, which caches hold. Errors: busy; too_large.
+    virtual Result<> fill_cache(std::int32_t n_seqs, std::int32_t tokens) = 0;
 
     /// Forgets cached prefixes that nobody uses; tests of leaks.
     virtual void drop_prefix_cache() = 0;

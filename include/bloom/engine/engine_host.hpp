@@ -50,6 +50,23 @@ public:
     /// One step of the next engine that has work; engines whose requests have all ended and that
     /// are unloading are destroyed. Returns whether any engine has more to do at once.
     bool step(EventSink& sink, std::int64_t now_ms);
+    /// How long the last step() took for its caller; passed to the engine whose turn it was.
+    void step_took(std::int64_t elapsed_us);
+
+    /// Sums over all engines; `sequence` rises whenever any of them may have changed. No
+    /// allocation.
+    struct Totals {
+        std::uint64_t sequence = 0;
+        std::int32_t free_slots = 0;
+        std::int32_t running = 0;
+        std::int32_t queued = 0;
+        std::int64_t n_drafted = 0;
+        std::int64_t n_accepted = 0;
+        std::int64_t n_preempted = 0;
+        std::int64_t n_swapped = 0;
+    };
+
+    Totals totals() const;
 
     struct Capacity {
         std::string model;
@@ -82,6 +99,7 @@ private:
     std::vector<std::unique_ptr<Slot>> slots_;
     std::unordered_map<std::uint64_t, Slot*> by_request_;
     std::size_t next_ = 0;
+    Slot* stepped_ = nullptr; ///< whose turn the last step was; nullptr: nobody's, or gone
     std::uint64_t changes_ = 1;
 };
 

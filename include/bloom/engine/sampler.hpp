@@ -6,6 +6,10 @@
 
 #include <bloom/gen/generation.hpp>
 
+namespace bloom::kernels {
+struct KernelTable;
+} // namespace bloom::kernels
+
 namespace bloom::engine {
 
 /// The number in [0, 1) that decides a sequence's draw number `n`: a function of its three
@@ -37,24 +41,39 @@ private:
     std::size_t used_ = 0;
 };
 
-/// Memory of one sampling thread, reused from token to token.
+/// Memory of one sampling thread, reused from token to token: it grows to what the largest row took
+/// and then stays. The kernels do the work on rows of logits.
 struct SamplerScratch {
+    /// A token that may be drawn.
     struct Candidate {
-        double z;
+        float logit;
+        float weight;
         std::int32_t token;
     };
 
-    std::vector<float> logits;
+    /// With the fastest kernels of this processor.
+    SamplerScratch();
+
+    explicit SamplerScratch(const kernels::KernelTable& kernels) : table(&kernels) {}
+
+    const kernels::KernelTable* table;
+    std::vector<float> logits; ///< a row after bias and penalties
+    std::vector<std::int32_t> ids;
+    std::vector<float> values; ///< logits of `ids`
+    std::vector<float> weights;
+    std::vector<double> sums;
     std::vector<Candidate> candidates;
-    std::vector<double> weights;
+    std::vector<std::uint32_t> ends; ///< of buckets of candidates
 };
 
 /// Draws the tokens of one choice. In this order: bias; repetition penalty (prompt and output: a
 /// positive logit is divided, another multiplied); frequency and presence penalty (output only);
 /// temperature 0 takes the largest logit; temperature; top_k; top_p over what is left; min_p over
 /// what is left; draw. Among equal logits the lower id comes first, everywhere. Ids from n_valid on
-/// (rows that only pad the embedding) and NaN never win. Sums run in f64 in a fixed order: by id
-/// when nothing was cut off, otherwise by falling logit.
+/// (rows that only pad the embedding) and NaN never win. A draw goes through the tokens by id when
+/// neither top_k nor top_p is in force, otherwise by falling logit, until their sum passes its
+/// number. Weights are e^((logit - largest) / temperature) in f32, relative to e^z at most
+/// (2 + |z|) 2^-23 off; sums run in f64 in an order that the row and the options fix.
 /// Thread: one at a time; different samplers at once with different scratch.
 class Sampler {
 public:
@@ -75,8 +94,6 @@ public:
 
 private:
     void adjust(std::span<float> logits) const;
-    void keep_top_k(std::vector<SamplerScratch::Candidate>& candidates) const;
-    void keep_top_p(SamplerScratch& scratch, double max, double total) const;
 
     gen::Sampling options_;
     std::uint64_t seed_;

@@ -61,7 +61,8 @@ struct SequenceState {
 /// the first one by the scope too, so that nothing can be learned across scopes. A block holds one
 /// reference on a page in each group. Blocks that no sequence uses stay until their pages are
 /// needed, least recently used first, ends of chains before their beginnings.
-/// Thread: one. Cost: no allocation after construction, except when a table grows.
+/// Thread: one. Cost: no allocation after construction, except when a table grows; where that
+/// throws (std::bad_alloc) no page is lost and release() works.
 class StateStore {
 public:
     /// n_pages: per group. Without `cache_prefixes` nothing is ever shared except by fork().
@@ -71,8 +72,17 @@ public:
 
     std::size_t n_groups() const noexcept { return pools_.size(); }
 
-    /// Pages that can be had: free ones and those that only the cache holds; the scarcest group.
-    std::int64_t n_available() const noexcept;
+    /// Of one group: pages that can be had, free ones and those that only the cache holds, and all.
+    struct Supply {
+        std::int64_t available = 0;
+        std::int64_t total = 0;
+    };
+
+    /// The group that has least to give.
+    Supply scarcest() const noexcept;
+
+    std::int64_t n_available() const noexcept { return scarcest().available; }
+
     /// Pages that nobody holds, cache included, over all groups; all of them when nothing runs.
     std::int64_t n_free() const noexcept;
     std::int64_t n_pages() const noexcept;
@@ -105,7 +115,21 @@ public:
     bool fork(const SequenceState& from, SequenceState& to, std::int64_t n_tokens, CopyPage copy);
 
     /// Gives everything back; the sequence is empty again.
-    void release(SequenceState& seq);
+    void release(SequenceState& seq) noexcept;
+
+    /// First page of a group that a token at `position` or later can see.
+    std::int64_t first_seen_page(std::size_t group, std::int64_t position) const noexcept;
+
+    /// Whether other sequences use the cached page at `index` as well, so that it stays when this
+    /// one goes.
+    bool used_by_others(const SequenceState& seq, std::size_t index) const noexcept {
+        return index < seq.blocks.size() && blocks_[seq.blocks[index]].n_users > 1;
+    }
+
+    /// Gives an attached sequence the tables of one that has computed n_tokens: pages where later
+    /// tokens look, with undefined contents beyond what was attached, none behind windows. False
+    /// when pages are missing; what was taken stays until release().
+    bool extend_computed(SequenceState& seq, std::int64_t n_tokens);
 
     /// Empties the cache of everything that no sequence uses.
     void drop_cache();
@@ -133,7 +157,7 @@ private:
     std::uint32_t new_block(std::uint32_t parent, std::string_view scope,
                             std::span<const std::int32_t> tokens, std::uint64_t hash);
     void use_block(std::uint32_t block);
-    void leave_block(std::uint32_t block);
+    void leave_block(std::uint32_t block) noexcept;
     void list_push(std::uint32_t block);
     void list_remove(std::uint32_t block);
     void erase_block(std::uint32_t block);

@@ -25,6 +25,8 @@ struct CpuInfo {
     std::uint64_t l2_bytes = 0;     ///< per core
     std::uint64_t l3_bytes = 0;     ///< per group below
     std::vector<std::vector<int>> l3_groups; ///< processors that share a last-level cache
+    std::vector<std::vector<int>> cores; ///< processors that share a core, by the lowest of each
+    std::vector<std::vector<int>> nodes; ///< processors near one memory, by node; empty: unknown
 
     bool has_flag(std::string_view flag) const noexcept;
     /// How many threads can compute at the same time: cores, affinity and quota together, at

@@ -41,6 +41,9 @@ struct NodeOptions {
     std::int32_t max_sequences = 64;
     std::int32_t max_queued = 1024;
     std::int64_t kv_cache_bytes = 0; ///< 0: chosen from free memory
+    std::int64_t swap_bytes = 0;     ///< for sequences that had to make way, per model
+    std::int32_t inter_token_ms = 0; ///< bound on the time between tokens; 0: none
+    bool speculate = true;
     bool precise = false;
 };
 

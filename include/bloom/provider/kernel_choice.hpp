@@ -12,8 +12,8 @@ namespace bloom::provider {
 /// names. Errors: machine_lacks when that one cannot run, naming those that can.
 Result<const kernels::KernelTable*> choose_kernels();
 
-/// A compute team of `n_threads` workers, each on a CPU of its own; 0: one per CPU this process may
-/// use.
+/// A compute team of `n_threads` workers, each on a CPU of its own; 0: one per core that this
+/// process may use, no more than its share of time (cgroup) pays for.
 std::unique_ptr<compute::Team> make_team(int n_threads);
 
 } // namespace bloom::provider

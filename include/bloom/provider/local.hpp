@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -15,9 +16,15 @@ struct LocalOptions {
     std::int32_t max_sequences = 64;
     std::int32_t max_queued = 1024;
     std::int64_t kv_cache_bytes = 0; ///< 0: chosen from free memory
+    std::int64_t swap_bytes = 0;     ///< for pages of preempted sequences, per model
+    std::int32_t inter_token_ms = 0; ///< bound on the time between tokens; 0: none
+    bool speculate = true;           ///< prompt lookup
     bool precise = false;
     /// What requests without a seed are drawn from; unpredictable on a real node.
     std::uint64_t seed_base = 0;
+    /// The clock of deadlines and of step times, the driver's in simulation; empty: the machine's
+    /// monotonic one.
+    std::function<std::int64_t()> now_us;
 };
 
 /// The engine of this process as a provider. The engine runs as a step job on its own thread (in
@@ -31,7 +38,7 @@ public:
     static Result<std::shared_ptr<LocalProvider>>
     start(rt::ShardSet& shards, registry::ProviderIdentity identity, const LocalOptions& options);
 
-    /// Ends the engine after its current step. Every stream must have ended.
+    /// Ends the engine after its current step. Every stream and every load must have ended.
     virtual rt::Task<void> stop() = 0;
 };
 

@@ -4,10 +4,16 @@
 #include <cstring>
 #include <immintrin.h>
 
-/// The vector wrapper for AVX2 with FMA and F16C; kernels/isa/scalar/simd.hpp says what each name
-/// promises. u8 * s8 pairs would saturate in vpmaddubsw (2 * 255 * 127 > 32767), so codes are
-/// widened to 16 bit on load and activations once per group: vpmaddwd is exact.
-namespace bloom::kernels::avx2 {
+/// The vector wrapper for AVX2 with FMA and F16C, with AVX-VNNI or without;
+/// kernels/isa/scalar/simd.hpp says what each name promises. vpdpbusd is exact. Without it u8 * s8
+/// pairs would saturate in vpmaddubsw (2 * 255 * 127 > 32767), so codes are widened to 16 bit on
+/// load and activations once per group: vpmaddwd is exact.
+#if defined(__AVXVNNI__)
+#define BLOOM_AVX2_NAMESPACE avx2vnni
+#else
+#define BLOOM_AVX2_NAMESPACE avx2
+#endif
+namespace bloom::kernels::BLOOM_AVX2_NAMESPACE {
 namespace {
 
 using Vf = __m256;
@@ -15,13 +21,12 @@ using Vi = __m256i;
 
 constexpr int kLanes = 8;
 constexpr int kPanelVecs = 2;
-constexpr int kStep = 2;
 // 8 accumulators, 2 codes, 1 activation, 2 products of 16 registers.
 constexpr int kTileTokens = 4;
 constexpr int kStreamTokens = 4;
-constexpr int kSharedHeads = 4;
-constexpr bool kWidens = true;
-using XCode = std::int16_t;
+// 12 sums, 2 keys or values, 1 query or weight.
+constexpr int kAttentionRows = 6;
+constexpr int kAttentionSums = 12;
 using Codes = __m256i;
 
 inline Vf vset(float x) noexcept {
@@ -71,6 +76,14 @@ inline Vf vselect_eq(Vf a, Vf b, Vf t, Vf f) noexcept {
 
 inline unsigned veq_mask(Vf a, Vf b) noexcept {
     return static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_EQ_OQ)));
+}
+
+inline unsigned vgt_mask(Vf a, Vf b) noexcept {
+    return static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)));
+}
+
+inline unsigned vge_mask(Vf a, Vf b) noexcept {
+    return static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ)));
 }
 
 inline float vhsum(Vf v) noexcept {
@@ -179,6 +192,42 @@ inline Vf vload_f32(const std::uint8_t* p) noexcept {
     return _mm256_loadu_ps(reinterpret_cast<const float*>(p));
 }
 
+inline std::int32_t dot_start(std::int32_t init, bool biased) noexcept {
+    return biased ? 0 : init;
+}
+
+#if defined(__AVXVNNI__)
+
+constexpr int kStep = 4;
+constexpr bool kWidens = false;
+using XCode = std::int8_t;
+
+/// 8 rows by 4 columns of codes.
+inline Codes load_codes(const std::uint8_t* p) noexcept {
+    return iload(p);
+}
+
+inline Vi dot_step(Vi acc, Codes codes, const XCode* x) noexcept {
+    std::int32_t four;
+    std::memcpy(&four, x, sizeof four);
+    return _mm256_dpbusd_avx_epi32(acc, codes, _mm256_set1_epi32(four));
+}
+
+inline const XCode* x_codes(const std::int8_t* q, int, XCode*) noexcept {
+    return q;
+}
+
+inline Vi code_column(const std::uint8_t* p, int s) noexcept {
+    return _mm256_and_si256(_mm256_srl_epi32(iload(p), _mm_cvtsi32_si128(8 * s)),
+                            _mm256_set1_epi32(0xff));
+}
+
+#else
+
+constexpr int kStep = 2;
+constexpr bool kWidens = true;
+using XCode = std::int16_t;
+
 /// 8 rows by 2 columns of codes, widened.
 inline Codes load_codes(const std::uint8_t* p) noexcept {
     return _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
@@ -212,5 +261,7 @@ inline Vi code_column(const std::uint8_t* p, int s) noexcept {
     return _mm256_and_si256(_mm256_srli_epi32(pairs, 8 * s), _mm256_set1_epi32(0xff));
 }
 
+#endif
+
 } // namespace
-} // namespace bloom::kernels::avx2
+} // namespace bloom::kernels::BLOOM_AVX2_NAMESPACE

@@ -4,9 +4,15 @@
 #include <cstring>
 #include <immintrin.h>
 
-/// The vector wrapper for AVX-512 F, BW, DQ, VL and VNNI; kernels/isa/scalar/simd.hpp says what
-/// each name promises. vpdpbusd multiplies u8 codes by s8 activations into 32 bit exactly.
-namespace bloom::kernels::avx512vnni {
+/// The vector wrapper for AVX-512 F, BW, DQ, VL, with VNNI or without; kernels/isa/scalar/simd.hpp
+/// says what each name promises. vpdpbusd multiplies u8 codes by s8 activations into 32 bit
+/// exactly; without it codes and activations are widened to 16 bit as for AVX2.
+#if defined(__AVX512VNNI__)
+#define BLOOM_AVX512_NAMESPACE avx512vnni
+#else
+#define BLOOM_AVX512_NAMESPACE avx512
+#endif
+namespace bloom::kernels::BLOOM_AVX512_NAMESPACE {
 namespace {
 
 using Vf = __m512;
@@ -14,14 +20,13 @@ using Vi = __m512i;
 
 constexpr int kLanes = 16;
 constexpr int kPanelVecs = 2;
-constexpr int kStep = 4;
 // 12 + 12 accumulators, 2 codes, 1 activation of 32 registers.
 constexpr int kTileTokens = 6;
 // 16 + 16: the f32 accumulators go through the stack once a group, which streaming hides.
 constexpr int kStreamTokens = 8;
-constexpr int kSharedHeads = 8;
-constexpr bool kWidens = false;
-using XCode = std::int8_t;
+// 24 sums, 2 keys or values, 1 query or weight.
+constexpr int kAttentionRows = 12;
+constexpr int kAttentionSums = 24;
 using Codes = __m512i;
 
 inline Vf vset(float x) noexcept {
@@ -71,6 +76,14 @@ inline Vf vselect_eq(Vf a, Vf b, Vf t, Vf f) noexcept {
 
 inline unsigned veq_mask(Vf a, Vf b) noexcept {
     return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ);
+}
+
+inline unsigned vgt_mask(Vf a, Vf b) noexcept {
+    return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ);
+}
+
+inline unsigned vge_mask(Vf a, Vf b) noexcept {
+    return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ);
 }
 
 inline float vhsum(Vf v) noexcept {
@@ -171,6 +184,16 @@ inline Vf vload_f32(const std::uint8_t* p) noexcept {
     return _mm512_loadu_ps(p);
 }
 
+inline std::int32_t dot_start(std::int32_t init, bool biased) noexcept {
+    return biased ? 0 : init;
+}
+
+#if defined(__AVX512VNNI__)
+
+constexpr int kStep = 4;
+constexpr bool kWidens = false;
+using XCode = std::int8_t;
+
 /// 16 rows by 4 columns of codes.
 inline Codes load_codes(const std::uint8_t* p) noexcept {
     return _mm512_loadu_si512(p);
@@ -191,5 +214,45 @@ inline Vi code_column(const std::uint8_t* p, int s) noexcept {
                             _mm512_set1_epi32(0xff));
 }
 
+#else
+
+constexpr int kStep = 2;
+constexpr bool kWidens = true;
+using XCode = std::int16_t;
+
+/// 16 rows by 2 columns of codes, widened.
+inline Codes load_codes(const std::uint8_t* p) noexcept {
+    return _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+
+inline Vi dot_step(Vi acc, Codes codes, const XCode* x) noexcept {
+    std::int32_t pair;
+    std::memcpy(&pair, x, sizeof pair);
+    acc = _mm512_add_epi32(acc, _mm512_madd_epi16(codes, _mm512_set1_epi32(pair)));
+    // Keeps the sums in this order: clang would regroup them into trees that spill.
+    __asm__("" : "+v"(acc));
+    return acc;
+}
+
+/// A group of activations widened to 16 bit; n is a multiple of 32.
+inline const XCode* x_codes(const std::int8_t* q, int n, XCode* buffer) noexcept {
+    for (int i = 0; i < n; i += 32) {
+        const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(q + i));
+        _mm512_store_si512(buffer + i, _mm512_cvtepi8_epi16(bytes));
+    }
+    // As for AVX2: the pairs are to be loaded, not shuffled out of registers.
+    __asm__ volatile("" : : "r"(buffer) : "memory");
+    return buffer;
+}
+
+inline Vi code_column(const std::uint8_t* p, int s) noexcept {
+    const __m512i pairs =
+        _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+    return _mm512_and_si512(_mm512_srl_epi32(pairs, _mm_cvtsi32_si128(8 * s)),
+                            _mm512_set1_epi32(0xff));
+}
+
+#endif
+
 } // namespace
-} // namespace bloom::kernels::avx512vnni
+} // namespace bloom::kernels::BLOOM_AVX512_NAMESPACE

@@ -10,31 +10,12 @@ namespace {
 const KernelTable kTable = {
     .isa = "avx512vnni",
     .required = kAvx2 | kFma | kF16c | kAvx512 | kAvx512Vnni,
-    .panel_rows = kPanelRows,
-    .packed_bytes = &packed_bytes,
-    .pack = &pack,
-    .unpack_row = &unpack_row,
-    .quantise = &quantise,
-    .matmul_q8 = &matmul_q8,
-    .matmul_f32 = &matmul_f32,
-    .rms_norm = &rms_norm,
-    .rope = &rope,
-    .silu_mul = &silu_mul,
-    .gelu_tanh_mul = &gelu_tanh_mul,
-    .add = &add,
-    .store_kv = &store_kv,
-    .argmax = &argmax,
-    .softmax_stats = &softmax_stats,
-    .route = &route,
-    .weighted_sum = &weighted_sum,
-    .attention = &attention,
+#include "kernels/generic/entries.inc"
 };
 
 const Probe kProbe = {
     .isa = "avx512vnni",
-    .read = &probe_read,
-    .dot = &probe_dot,
-    .dot_ops = kProbeDotOps,
+#include "kernels/generic/probe_entries.inc"
 };
 
 } // namespace bloom::kernels::avx512vnni

@@ -18,7 +18,8 @@ constexpr int kPanelVecs = 2;      ///< a panel is kPanelVecs * kLanes rows
 constexpr int kStep = 16;          ///< columns of a row that one dot_step takes
 constexpr int kTileTokens = 4;     ///< tokens that share the codes of a chunk
 constexpr int kStreamTokens = 4;   ///< tokens that share a panel streamed from memory
-constexpr int kSharedHeads = 4;    ///< query heads that go through a page of their KV head together
+constexpr int kAttentionRows = 2;  ///< rows of an attention tile
+constexpr int kAttentionSums = 8;  ///< vectors of sums that such a tile keeps in registers
 constexpr bool kWidens = false;    ///< activations need a buffer to become XCode
 using XCode = std::int8_t;         ///< what dot_step takes
 using Codes = const std::uint8_t*; ///< codes of kLanes rows by kStep columns, ready for dot_step
@@ -76,6 +77,22 @@ inline unsigned veq_mask(Vf a, Vf b) noexcept {
     unsigned mask = 0;
     for (int l = 0; l < kLanes; ++l)
         mask |= (a[l] == b[l] ? 1U : 0U) << l;
+    return mask;
+}
+
+/// Bit l is set where a[l] > b[l].
+inline unsigned vgt_mask(Vf a, Vf b) noexcept {
+    unsigned mask = 0;
+    for (int l = 0; l < kLanes; ++l)
+        mask |= (a[l] > b[l] ? 1U : 0U) << l;
+    return mask;
+}
+
+/// Bit l is set where a[l] >= b[l].
+inline unsigned vge_mask(Vf a, Vf b) noexcept {
+    unsigned mask = 0;
+    for (int l = 0; l < kLanes; ++l)
+        mask |= (a[l] >= b[l] ? 1U : 0U) << l;
     return mask;
 }
 
@@ -229,6 +246,12 @@ inline Vi dot_step(Vi acc, Codes codes, const XCode* x) noexcept {
         acc[l] += sum;
     }
     return acc;
+}
+
+/// Where the sum of a group starts: what dot_step adds up to from here is sum of code * q for a
+/// biased format, sum of (code - 128) * q for another. init = -128 * sum q.
+inline std::int32_t dot_start(std::int32_t init, bool biased) noexcept {
+    return biased ? 0 : init;
 }
 
 /// The n activations of a group as dot_step wants them: themselves, or widened into the buffer.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include <fmt/format.h>
 
@@ -30,20 +31,22 @@ namespace bloom::compute::cpu {
 
 void RopeTable::grow_to(std::int32_t position) {
     while (static_cast<std::int64_t>(blocks.size()) * kBlock <= position) {
-        const auto first = static_cast<std::int64_t>(blocks.size()) * kBlock;
-        const std::int64_t sin_at = std::int64_t{kBlock} * pairs;
-        auto block = std::make_unique<float[]>(static_cast<std::size_t>(2 * sin_at));
-        for (std::int64_t p = 0; p < kBlock; ++p) {
-            for (std::int64_t j = 0; j < pairs; ++j) {
-                const double angle =
-                    static_cast<double>(first + p) * spec.inv_freq[static_cast<std::size_t>(j)];
-                const auto at = static_cast<std::size_t>(p * pairs + j);
-                block[at] = static_cast<float>(std::cos(angle) * spec.magnitude);
-                block[at + static_cast<std::size_t>(sin_at)] =
-                    static_cast<float>(std::sin(angle) * spec.magnitude);
-            }
+        blocks.push_back(std::make_unique<float[]>(block_values()));
+        fill(blocks.size() - 1);
+    }
+}
+
+void RopeTable::fill(std::size_t block) {
+    const auto first = static_cast<std::int64_t>(block) * kBlock;
+    const std::int64_t sin_at = std::int64_t{kBlock} * pairs;
+    float* const out = blocks[block].get();
+    for (std::int64_t p = 0; p < kBlock; ++p) {
+        for (std::int64_t j = 0; j < pairs; ++j) {
+            const double angle =
+                static_cast<double>(first + p) * spec.inv_freq[static_cast<std::size_t>(j)];
+            out[p * pairs + j] = static_cast<float>(std::cos(angle) * spec.magnitude);
+            out[sin_at + p * pairs + j] = static_cast<float>(std::sin(angle) * spec.magnitude);
         }
-        blocks.push_back(std::move(block));
     }
 }
 
@@ -100,6 +103,14 @@ Result<RopeId> CpuBackend::add_rope(RopeSpec spec) {
     RopeTable table;
     table.pairs = static_cast<std::int64_t>(spec.inv_freq.size());
     table.spec = std::move(spec);
+    constexpr std::int64_t kBlocks = RopeTable::kAtOnce / RopeTable::kBlock;
+    for (std::int64_t b = 0; b < kBlocks; ++b)
+        table.blocks.push_back(std::make_unique<float[]>(table.block_values()));
+    team_.run([&](int w) {
+        const Range mine = split_range(kBlocks, 1, w, team_.size());
+        for (std::int64_t b = mine.begin; b < mine.end; ++b)
+            table.fill(static_cast<std::size_t>(b));
+    });
     ropes_.push_back(std::move(table));
     return static_cast<RopeId>(ropes_.size() - 1);
 }
@@ -117,6 +128,7 @@ Result<KvPoolId> CpuBackend::allocate_kv(const KvGroupSpec& spec, std::int64_t n
     pool.layer_bytes = pool.page_bytes / std::max(spec.n_layers, 1);
     BLOOM_TRY(pool.memory, Mapping::make(static_cast<std::size_t>(pool.page_bytes) *
                                          static_cast<std::size_t>(n_pages)));
+    BLOOM_OK(reserve_attention(pool));
     pools_.push_back(std::move(pool));
     return static_cast<KvPoolId>(pools_.size() - 1);
 }
@@ -126,6 +138,20 @@ void CpuBackend::copy_page(KvPoolId id, std::int32_t from, std::int32_t to) {
     BLOOM_CHECK(from >= 0 && from < pool.n_pages);
     BLOOM_CHECK(to >= 0 && to < pool.n_pages);
     std::memcpy(pool.page(to, 0), pool.page(from, 0), static_cast<std::size_t>(pool.page_bytes));
+}
+
+void CpuBackend::read_page(KvPoolId id, std::int32_t page, std::span<std::byte> out) {
+    const KvPool& pool = pools_[index_of(id)];
+    BLOOM_CHECK(page >= 0 && page < pool.n_pages);
+    BLOOM_CHECK(out.size() == static_cast<std::size_t>(pool.page_bytes));
+    std::memcpy(out.data(), pool.page(page, 0), out.size());
+}
+
+void CpuBackend::write_page(KvPoolId id, std::int32_t page, std::span<const std::byte> in) {
+    const KvPool& pool = pools_[index_of(id)];
+    BLOOM_CHECK(page >= 0 && page < pool.n_pages);
+    BLOOM_CHECK(in.size() == static_cast<std::size_t>(pool.page_bytes));
+    std::memcpy(pool.page(page, 0), in.data(), in.size());
 }
 
 BackendMemory CpuBackend::memory() const noexcept {
@@ -165,6 +191,9 @@ Result<CompiledId> CpuBackend::compile(const Plan& plan) {
     const std::size_t own = prepared_bytes(plan, std::min<std::int64_t>(rows, kRedundantRows));
     BLOOM_OK(reserve_scratch(bytes, prepared, own));
     BLOOM_OK(reserve_expert_scratch(plan));
+    // A region is at most three phases; what a step needs is taken here, not in the step.
+    phases_.reserve(3 * out.list.regions.size());
+    best_.reserve(workers_.size() * static_cast<std::size_t>(out.key.max_logit_rows));
     compiled_.push_back(std::move(out));
     return static_cast<CompiledId>(compiled_.size() - 1);
 }
@@ -183,16 +212,24 @@ Result<> CpuBackend::reserve_scratch(std::size_t shared, std::size_t prepared,
     if (shared > shared_.size()) {
         BLOOM_TRY(shared_, Mapping::make(shared));
         plan_ = nullptr; // its results were there
+        BLOOM_OK(shared_.populate());
     }
     if (prepared > prepared_.size()) {
         BLOOM_TRY(prepared_, Mapping::make(prepared));
+        BLOOM_OK(prepared_.populate());
     }
-    if (per_worker > worker_bytes_) {
-        for (WorkerScratch& w : workers_) {
-            BLOOM_TRY(w.memory, Mapping::make(per_worker));
-        }
-        worker_bytes_ = per_worker;
+    if (per_worker <= worker_bytes_) return {};
+    for (WorkerScratch& w : workers_) {
+        BLOOM_TRY(w.memory, Mapping::make(per_worker));
     }
+    worker_bytes_ = per_worker;
+    std::vector<Result<>> taken(workers_.size());
+    team_.run([&](int w) { // each near the worker whose it is
+        const auto at = static_cast<std::size_t>(w);
+        taken[at] = workers_[at].memory.populate();
+    });
+    for (const Result<>& t : taken)
+        BLOOM_OK(t);
     return {};
 }
 
@@ -250,7 +287,10 @@ void CpuBackend::run_phase(const StepPhase& phase, int worker) {
         attend_by_head(std::get<AttentionRegion>(*phase.region), worker);
         break;
     case StepPhase::Kind::attend:
-        attend_split(std::get<AttentionRegion>(*phase.region).op, worker);
+        attend(std::get<AttentionRegion>(*phase.region).op, worker);
+        break;
+    case StepPhase::Kind::attend_merge:
+        attend_merge(std::get<AttentionRegion>(*phase.region).op, worker);
         break;
     case StepPhase::Kind::moe_prepare:
         run_moe_prepare(std::get<MoeRegion>(*phase.region), worker);
@@ -285,21 +325,55 @@ void CpuBackend::sample(std::span<const std::int32_t> rows, std::int32_t n_valid
                         std::span<std::int32_t> out) {
     BLOOM_CHECK(plan_ != nullptr);
     BLOOM_CHECK(rows.size() == out.size());
-    const auto pick = [&](std::size_t i) {
-        const std::span<const float> logits = read_logits(rows[i]);
-        const auto n = std::min<std::int64_t>(n_valid, static_cast<std::int64_t>(logits.size()));
-        out[i] = static_cast<std::int32_t>(table_.argmax(logits.data(), n));
+    if (rows.empty()) return;
+    const auto n_rows = static_cast<std::int64_t>(rows.size());
+    const auto valid = [&](std::int64_t i) {
+        const std::span<const float> all = read_logits(rows[static_cast<std::size_t>(i)]);
+        return all.first(std::min(all.size(), static_cast<std::size_t>(n_valid)));
     };
-    if (rows.size() == 1) {
-        pick(0);
+    const auto n = static_cast<std::int64_t>(valid(0).size());
+    const int n_workers = team_.size();
+    if (n_workers == 1 || n * n_rows <= kSerialLogits) {
+        for (std::int64_t i = 0; i < n_rows; ++i) {
+            out[static_cast<std::size_t>(i)] =
+                static_cast<std::int32_t>(table_.argmax(valid(i).data(), n));
+        }
         return;
     }
-    const int n_workers = team_.size();
+    // All rows end to end: a worker has at most one piece of a row, pieces ascend with the workers.
+    best_.assign(static_cast<std::size_t>(n_rows * n_workers), -1);
     team_.run([&](int w) {
-        const Range r = split_range(static_cast<std::int64_t>(rows.size()), 1, w, n_workers);
-        for (std::int64_t i = r.begin; i < r.end; ++i)
-            pick(static_cast<std::size_t>(i));
+        const Range mine = split_range(n_rows * n, 64, w, n_workers);
+        for (std::int64_t at = mine.begin; at < mine.end;) {
+            const std::int64_t i = at / n;
+            const std::int64_t begin = at - i * n;
+            const std::int64_t end = std::min(n, begin + mine.end - at);
+            best_[static_cast<std::size_t>(i * n_workers + w)] = static_cast<std::int32_t>(
+                begin + table_.argmax(valid(i).data() + begin, end - begin));
+            at += end - begin;
+        }
     });
+    for (std::int64_t i = 0; i < n_rows; ++i) {
+        const auto parts = std::span<const std::int32_t>(best_).subspan(
+            static_cast<std::size_t>(i * n_workers), static_cast<std::size_t>(n_workers));
+        out[static_cast<std::size_t>(i)] = best_of(parts, valid(i));
+    }
+}
+
+std::int32_t CpuBackend::best_of(std::span<const std::int32_t> parts,
+                                 std::span<const float> logits) {
+    std::int32_t best = 0;
+    float top = std::numeric_limits<float>::quiet_NaN();
+    for (const std::int32_t at : parts) {
+        if (at < 0) continue;
+        const float value = logits[static_cast<std::size_t>(at)];
+        if (std::isnan(value)) continue; // a part of nothing but NaN
+        if (std::isnan(top) || value > top) {
+            top = value;
+            best = at;
+        }
+    }
+    return best;
 }
 
 std::span<const float> CpuBackend::read_logits(std::int32_t r) {

@@ -12,9 +12,11 @@
 
 namespace bloom::compute::cpu {
 
-/// Rotations of positions in blocks, so that growing moves nothing.
+/// Rotations of positions in blocks, so that growing moves nothing. The first kAtOnce positions are
+/// made at load; a step that is the first to come further makes blocks of about 0.2 ms each.
 struct RopeTable {
-    static constexpr std::int32_t kBlock = 1024; ///< positions: one allocation in 1024 tokens
+    static constexpr std::int32_t kBlock = 64; ///< positions
+    static constexpr std::int32_t kAtOnce = 4096;
 
     RopeSpec spec;
     std::int64_t pairs = 0;
@@ -22,6 +24,11 @@ struct RopeTable {
     std::vector<std::unique_ptr<float[]>> blocks;
 
     void grow_to(std::int32_t position);
+    void fill(std::size_t block);
+
+    std::size_t block_values() const noexcept {
+        return static_cast<std::size_t>(2 * kBlock * pairs);
+    }
 
     const float* cos(std::int32_t position) const noexcept {
         const auto p = static_cast<std::size_t>(position);
@@ -93,7 +100,8 @@ struct StepPhase {
         multiply,         ///< its products, from what `prepare` left
         prepare_multiply, ///< both at once: few rows, which every worker prepares for itself
         attend_by_head,   ///< an AttentionRegion with its preparation, by (row, kv head)
-        attend,           ///< an AttentionRegion alone
+        attend,           ///< an AttentionRegion alone, cut by cost at chunks
+        attend_merge,     ///< what several workers have of one block, put together
         moe_prepare,      ///< a MoeRegion's choices and activations, each row once
         moe_gate_up,      ///< the chosen experts' first two products, activation, quantising
         moe_down,         ///< their last product and the weighted sums
@@ -105,10 +113,43 @@ struct StepPhase {
 
 /// What one worker needs for itself.
 struct WorkerScratch {
-    Mapping memory;                 ///< prepared rows of small batches
-    std::vector<const void*> pages; ///< page addresses of one sequence in one layer
-    Mapping experts;                ///< order and tasks of a MoeRegion, blocks of results
-    ExpertOrder order;              ///< in it: from a region's first products to its last
+    Mapping memory;    ///< prepared rows of small batches
+    Mapping attention; ///< see AttentionScratch
+    Mapping experts;   ///< order and tasks of a MoeRegion, blocks of results
+    ExpertOrder order; ///< in it: from a region's first products to its last
+};
+
+/// How an attention is cut: into blocks of rows of one sequence times heads of one KV head, and
+/// those into chunks. Blocks are laid end to end by cost, all of a group of heads before the next.
+struct AttentionWork {
+    const AttentionOp* op;
+    const KvPool* pool;
+    std::int32_t heads;      ///< of a block, except that the last of a KV head may have fewer
+    std::int32_t kv_groups;  ///< groups of such heads in a KV head
+    std::int32_t rows;       ///< of a block at most
+    std::int64_t group_cost; ///< of all blocks of one group of heads
+
+    std::int64_t groups() const noexcept { return std::int64_t{pool->spec.n_kv_heads} * kv_groups; }
+
+    std::int64_t total() const noexcept { return group_cost * groups(); }
+};
+
+/// Rows [row, row + n_rows) of the step: consecutive tokens of one sequence.
+struct AttentionBlock {
+    std::int64_t row;
+    std::int32_t n_rows;
+    std::int64_t first_chunk;
+    std::int64_t last_chunk; ///< one past
+    std::int64_t begin;      ///< first token that its first row sees
+    std::int64_t end;        ///< one past the last that its last row sees
+};
+
+/// A worker's memory for attention, one after the other.
+struct AttentionScratch {
+    float* working; ///< the kernel's
+    /// The part of the block at hand; at last of one that the next worker goes on with.
+    float* folded;
+    float* tail; ///< parts, chunk by chunk, of a block that an earlier worker began
 };
 
 class CpuBackend final : public Backend {
@@ -123,6 +164,8 @@ public:
     Result<RopeId> add_rope(RopeSpec spec) override;
     Result<KvPoolId> allocate_kv(const KvGroupSpec& spec, std::int64_t n_pages) override;
     void copy_page(KvPoolId pool, std::int32_t from, std::int32_t to) override;
+    void read_page(KvPoolId pool, std::int32_t page, std::span<std::byte> out) override;
+    void write_page(KvPoolId pool, std::int32_t page, std::span<const std::byte> in) override;
     Result<CompiledId> compile(const Plan& plan) override;
     Result<> run(CompiledId plan, const StepInputs& inputs) override;
     void sample(std::span<const std::int32_t> rows, std::int32_t n_valid,
@@ -131,6 +174,9 @@ public:
     BackendMemory memory() const noexcept override;
 
 private:
+    // sample
+    static std::int32_t best_of(std::span<const std::int32_t> parts, std::span<const float> logits);
+
     // compile
     Result<> reserve_scratch(std::size_t shared, std::size_t prepared, std::size_t per_worker);
     std::size_t prepared_bytes(const Plan& plan, std::int64_t rows) const;
@@ -149,15 +195,32 @@ private:
     void run_multiply(const MatmulRegion& region, int worker);
     void run_prepare_multiply(const MatmulRegion& region, int worker);
     void attend_by_head(const AttentionRegion& region, int worker);
-    void attend_split(const AttentionOp& op, int worker);
+    void attend(const AttentionOp& op, int worker);
+    void attend_merge(const AttentionOp& op, int worker);
     void prepare_head(const AttentionRegion& region, std::int64_t row, std::int32_t kv_head);
     void store_head(const KvStoreOp& op, std::int64_t row, std::int32_t kv_head);
-    kernels::KvPages pages_of(const AttentionOp& op, std::int32_t seq, WorkerScratch& scratch);
+    Result<> reserve_attention(const KvPool& pool);
+    AttentionScratch attention_scratch(int worker, std::int32_t head_dim) const noexcept;
+    AttentionWork attention_work(const AttentionOp& op) const noexcept;
+    AttentionBlock block_at(const AttentionWork& work, std::int64_t row) const noexcept;
     std::int64_t attention_begin(const KvPool& pool, std::int32_t position) const noexcept;
+    kernels::KvPages pages_of(const AttentionOp& op, std::int64_t row) const noexcept;
+    kernels::AttentionRows rows_of(const AttentionWork& work, const AttentionBlock& block,
+                                   std::int64_t group) const noexcept;
+    void attend_chunks(const AttentionWork& work, const AttentionBlock& block, std::int64_t group,
+                       std::int64_t first, std::int64_t last, int worker);
+    AttentionWork whole_heads(const AttentionOp& op) const noexcept;
+    bool balanced_by_head(const AttentionWork& work) const noexcept;
+    bool splits_a_block(const AttentionWork& work) const noexcept;
 
     Activations lay_out(const MatmulRegion& region, std::uint8_t* at, std::int64_t rows) const;
     void prepare(const MatmulRegion& region, const Activations& a, std::int64_t begin,
-                 std::int64_t end);
+                 std::int64_t end, const Range& keep);
+    /// The input row that the region's norm reads. A looked-up row goes to `own` and its columns
+    /// `keep` to the region's input; all of it there at once when `keep` is everything.
+    const float* source_row(const MatmulRegion& region, std::int64_t t, float* own,
+                            const Range& keep);
+    void look_up(const EmbedOp& op, std::int64_t row, float* out) const;
     void multiply(const MatmulRegion& region, const Activations& a, std::int64_t n, int worker);
     void multiply_rows(const MatmulOp& op, const Activations& a, std::int64_t n, std::int64_t begin,
                        std::int64_t end);
@@ -222,6 +285,7 @@ private:
     const StepInputs* inputs_ = nullptr;
     std::vector<StepPhase> phases_;
     std::int64_t n_logits_ = 0;
+    std::vector<std::int32_t> best_; ///< [workers, rows]: sample()'s choice in each worker's part
 
     // The next task of a phase that workers share as they come. Each is set to zero by worker 0 in
     // the phase in which only the other one counts.

@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include <bloom/compute/team.hpp>
+
 #include "compute/cpu/memory.hpp"
 
 namespace bloom::compute::cpu {
@@ -10,6 +12,22 @@ namespace bloom::compute::cpu {
 /// Up to this many rows every worker prepares (norms, quantises) all of them for itself instead of
 /// sharing: a row of 4096 takes about 1 us, what a barrier costs. Beyond, sharing wins.
 inline constexpr std::int64_t kRedundantRows = 4;
+
+/// Logits that one worker looks through alone: at 64 KiB that takes about 1 us, what handing the
+/// work out costs.
+inline constexpr std::int64_t kSerialLogits = 16 * 1024;
+
+/// Worker `worker`'s units of `n` that lie end to end from byte `first` on, `unit_bytes` each,
+/// among things of `total` bytes in all: whole units, cut nearest to where equal parts of the bytes
+/// end. Over all workers the parts cover every unit once, in order.
+constexpr Range part_of(std::int64_t first, std::int64_t n, std::int64_t unit_bytes,
+                        std::int64_t total, int worker, int n_workers) noexcept {
+    const auto cut = [&](std::int64_t w) {
+        const std::int64_t at = total * w / n_workers - first + unit_bytes / 2;
+        return at <= 0 ? std::int64_t{0} : at / unit_bytes < n ? at / unit_bytes : n;
+    };
+    return {cut(worker), worker + 1 == n_workers ? n : cut(worker + 1)};
+}
 
 /// Byte offsets of the forms of n rows of k activations, in one block of memory.
 struct ActivationLayout {

@@ -1,6 +1,7 @@
 #include "compute/cpu/memory.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <sys/mman.h>
 
 #include <fmt/format.h>
@@ -8,15 +9,20 @@
 namespace bloom::compute::cpu {
 namespace {
 
-/// Small enough that a tiny model reserves little address space, large enough for huge pages.
-constexpr std::size_t kChunkBytes = std::size_t{32} << 20;
+/// MADV_POPULATE_WRITE, Linux 5.14; the C library's headers may be older than the kernel.
+constexpr int kPopulateWrite = 23;
+
+/// Matrices lie end to end in chunks of this size, so that few of them end on a huge page that
+/// nobody shares. What is not used is address space, no memory.
+constexpr std::size_t kChunkBytes = std::size_t{256} << 20;
 
 } // namespace
 
 Result<Mapping> Mapping::make(std::size_t bytes) {
     Mapping out;
     if (bytes == 0) return out;
-    const std::size_t size = round_up(bytes, 4096);
+    // Whole huge pages: the last one would otherwise be 512 small ones.
+    const std::size_t size = round_up(bytes, bytes >= kHugePage ? kHugePage : 4096);
     const std::size_t mapped = size >= kHugePage ? size + kHugePage : size;
     if (mapped < bytes) return Error{Code::out_of_memory, "a memory request overflows"};
     void* base = ::mmap(nullptr, mapped, PROT_READ | PROT_WRITE,
@@ -34,6 +40,12 @@ Result<Mapping> Mapping::make(std::size_t bytes) {
         static_cast<void>(::madvise(out.data_, size, MADV_HUGEPAGE));
     }
     return out;
+}
+
+Result<> Mapping::populate() const {
+    if (size_ == 0) return {};
+    if (::madvise(data_, size_, kPopulateWrite) == 0 || errno == EINVAL) return {};
+    return Error{Code::out_of_memory, fmt::format("no memory for {} bytes", size_)};
 }
 
 Mapping::~Mapping() {

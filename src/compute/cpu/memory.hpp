@@ -22,8 +22,12 @@ constexpr std::size_t round_up(std::size_t n, std::size_t unit) noexcept {
 class Mapping {
 public:
     Mapping() noexcept = default;
-    /// Errors: out_of_memory.
+    /// Errors: out_of_memory (address space).
     static Result<Mapping> make(std::size_t bytes);
+
+    /// Takes all of the memory now, near the calling thread, so that no step has to.
+    /// Errors: out_of_memory. Where the kernel cannot say (before 5.14), it is taken when touched.
+    Result<> populate() const;
 
     Mapping(Mapping&& other) noexcept { swap(other); }
 

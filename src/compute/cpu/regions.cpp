@@ -133,7 +133,9 @@ private:
         region.in = first->in;
         if (norm != nullptr) {
             const bool whole_row = norm->width == plan_.desc(norm->in).cols;
+            const auto overwrites_input = [&](const MatmulOp& m) { return m.out == norm->in; };
             if (!fuse_ || norm->out != first->in || norm->in == norm->out || !whole_row ||
+                std::ranges::any_of(region.targets, overwrites_input) ||
                 read_later(ops_, i, norm->out)) {
                 return false; // the norm becomes rows of its own, the products come next time
             }
@@ -141,6 +143,7 @@ private:
             region.in = norm->in;
         }
         if (fuse_) take_epilogue(region, i);
+        if (region.norm) take_source(region, i);
         at_ = i;
         out_.regions.emplace_back(std::move(region));
         return true;
@@ -164,6 +167,30 @@ private:
                 ++i;
             }
         }
+    }
+
+    /// Takes over the lookup or the gathering that made the norm's input, where that is all that
+    /// the region before does. `next` is the first operation after the region.
+    void take_source(MatmulRegion& region, std::size_t next) {
+        if (out_.regions.empty()) return;
+        const auto* before = std::get_if<RowsRegion>(&out_.regions.back());
+        if (before == nullptr || before->ops.size() != 1) return;
+        if (const auto* embed = std::get_if<EmbedOp>(&before->ops[0])) {
+            if (embed->out != region.in) return;
+            region.embed = *embed;
+        } else if (const auto* gather = std::get_if<GatherRowsOp>(&before->ops[0])) {
+            // Others still read the rows to gather while this worker writes its results.
+            const auto writes_source = [&](const MatmulOp& m) { return m.out == gather->in; };
+            if (gather->out != region.in || region.epilogue_out == gather->in ||
+                std::ranges::any_of(region.targets, writes_source) ||
+                read_later(ops_, next, gather->out)) {
+                return;
+            }
+            region.gather = *gather;
+        } else {
+            return;
+        }
+        out_.regions.pop_back();
     }
 
     bool take_attention() {

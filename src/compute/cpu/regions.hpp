@@ -27,6 +27,10 @@ struct MatmulRegion {
 
     TensorId in = TensorId::none;  ///< the norm's input when there is a norm
     std::optional<RmsNormOp> norm; ///< its output exists only inside the region
+    /// With a norm, where its input comes from while the rows are prepared: `embed` leaves it in
+    /// `in` as well, which is the residual stream; of a `gather` nothing is left.
+    std::optional<EmbedOp> embed;
+    std::optional<GatherRowsOp> gather;
     std::vector<MatmulOp> targets;
     Epilogue epilogue = Epilogue::none;
     TensorId epilogue_out = TensorId::none;

@@ -56,8 +56,27 @@ Activations CpuBackend::lay_out(const MatmulRegion& region, std::uint8_t* at,
     return a;
 }
 
+const float* CpuBackend::source_row(const MatmulRegion& region, std::int64_t t, float* own,
+                                    const Range& keep) {
+    if (region.gather) {
+        return row(region.gather->in, inputs_->logit_rows[static_cast<std::size_t>(t)]);
+    }
+    float* const in = row(region.in, t);
+    if (!region.embed) return in;
+    if (keep.end - keep.begin == buffer(region.in).cols) {
+        look_up(*region.embed, t, in);
+        return in;
+    }
+    look_up(*region.embed, t, own);
+    if (keep.begin < keep.end) {
+        std::memcpy(in + keep.begin, own + keep.begin,
+                    static_cast<std::size_t>(keep.end - keep.begin) * sizeof(float));
+    }
+    return own;
+}
+
 void CpuBackend::prepare(const MatmulRegion& region, const Activations& a, std::int64_t begin,
-                         std::int64_t end) {
+                         std::int64_t end, const Range& keep) {
     if (begin >= end) return;
     const std::int64_t k = buffer(region.in).cols;
     if (region.norm) {
@@ -65,7 +84,8 @@ void CpuBackend::prepare(const MatmulRegion& region, const Activations& a, std::
         // a.x is this block's own memory when there is a norm.
         auto* const x = const_cast<float*>(a.x);
         for (std::int64_t t = begin; t < end; ++t) {
-            table_.rms_norm(row(region.in, t), w, region.norm->eps, k, x + t * a.x_stride);
+            float* const out = x + t * a.x_stride;
+            table_.rms_norm(source_row(region, t, out, keep), w, region.norm->eps, k, out);
         }
     }
     const float* const x = a.x + begin * a.x_stride;
@@ -121,19 +141,24 @@ void CpuBackend::multiply(const MatmulRegion& region, const Activations& a, std:
         finish_rows(region, n, r.begin, r.end);
         return;
     }
-    // All panels of all products in one line, cut into equal parts.
+    // All panels of all products in one line, cut where their bytes are: products of one input may
+    // have different formats.
+    const auto panel_bytes = [&](const MatmulOp& t) {
+        const kernels::PackedMatrix& w = weight(t.weight).matrix;
+        return static_cast<std::int64_t>(table_.packed_bytes(w.format, unit, w.k));
+    };
+    const auto panels = [&](const MatmulOp& t) {
+        return (weight(t.weight).matrix.rows + unit - 1) / unit;
+    };
     std::int64_t total = 0;
     for (const MatmulOp& t : region.targets)
-        total += (weight(t.weight).matrix.rows + unit - 1) / unit;
-    const Range mine = split_range(total, 1, worker, team_.size());
+        total += panels(t) * panel_bytes(t);
     std::int64_t first = 0;
     for (const MatmulOp& t : region.targets) {
-        const std::int64_t rows = weight(t.weight).matrix.rows;
-        const std::int64_t panels = (rows + unit - 1) / unit;
-        const std::int64_t begin = std::max(mine.begin - first, std::int64_t{0}) * unit;
-        const std::int64_t end = std::min(std::min(mine.end - first, panels) * unit, rows);
-        if (begin < end) multiply_rows(t, a, n, begin, end);
-        first += panels;
+        const Range mine = part_of(first, panels(t), panel_bytes(t), total, worker, team_.size());
+        const std::int64_t end = std::min(mine.end * unit, weight(t.weight).matrix.rows);
+        if (mine.begin < mine.end) multiply_rows(t, a, n, mine.begin * unit, end);
+        first += panels(t) * panel_bytes(t);
     }
 }
 
@@ -155,7 +180,8 @@ void CpuBackend::add_matmul_phases(const Region& any) {
 void CpuBackend::run_prepare(const MatmulRegion& region, int worker) {
     const std::int64_t n = count(buffer(region.in).rows);
     const Range r = split_range(n, 1, worker, team_.size());
-    prepare(region, lay_out(region, prepared_.data(), n), r.begin, r.end);
+    prepare(region, lay_out(region, prepared_.data(), n), r.begin, r.end,
+            {0, buffer(region.in).cols});
 }
 
 void CpuBackend::run_multiply(const MatmulRegion& region, int worker) {
@@ -167,7 +193,8 @@ void CpuBackend::run_prepare_multiply(const MatmulRegion& region, int worker) {
     const std::int64_t n = count(buffer(region.in).rows);
     std::uint8_t* const own = workers_[static_cast<std::size_t>(worker)].memory.data();
     const Activations a = lay_out(region, own, n);
-    prepare(region, a, 0, n);
+    // What an embedding leaves for later is written by all together, in whole cache lines.
+    prepare(region, a, 0, n, split_range(buffer(region.in).cols, 16, worker, team_.size()));
     multiply(region, a, n, worker);
 }
 

@@ -29,11 +29,6 @@ using kernels::QuantisedActivations;
 /// Tokens whose f32 inputs are laid side by side for one product: enough to reuse what is read of a
 /// weight, few enough to stay in the second-level cache.
 constexpr std::int64_t kGatherRows = 32;
-/// With so few tokens a panel streams from memory, and the next stream's beginning is fetched
-/// while the last panels of this one run. With more, arithmetic leaves time to fetch more of it.
-constexpr std::int64_t kStreamTokens = 8;
-constexpr std::int64_t kStreamHeadBytes = 4096;
-constexpr std::int64_t kChunkHeadBytes = 16384;
 
 /// Byte offsets into a worker's memory for expert operations.
 struct MoeLayout {
@@ -102,13 +97,6 @@ PackedMatrix slice(const kernels::KernelTable& table, PackedMatrix w, std::int64
     w.data += table.packed_bytes(w.format, begin, w.k);
     w.rows = end - begin;
     return w;
-}
-
-/// A hint: begins to fetch what is read next.
-void fetch(const std::uint8_t* p, std::int64_t bytes) noexcept {
-    if (p == nullptr) return;
-    for (std::int64_t i = 0; i < bytes; i += 64)
-        __builtin_prefetch(p + i, 0, 2);
 }
 
 } // namespace
@@ -323,14 +311,9 @@ struct Product {
 };
 
 void multiply_quantised(const Product& p, const QuantisedActivations& x) {
-    const PackedMatrix w = slice(p.table, p.w.expert(p.expert), p.begin, p.end);
-    std::int64_t at = 0;
-    if (p.n <= kStreamTokens && w.rows > kExpertRowUnit) {
-        at = (w.rows - 1) / kExpertRowUnit * kExpertRowUnit;
-        p.table.matmul_q8(w, x, p.n, 0, at, p.y, p.y_stride);
-    }
-    fetch(p.next, p.n <= kStreamTokens ? kStreamHeadBytes : kChunkHeadBytes);
-    p.table.matmul_q8(w, x, p.n, at, w.rows, p.y, p.y_stride);
+    PackedMatrix w = slice(p.table, p.w.expert(p.expert), p.begin, p.end);
+    w.next = p.next;
+    p.table.matmul_q8(w, x, p.n, 0, w.rows, p.y, p.y_stride);
 }
 
 /// f32 inputs: token i is row rows[i] of x, or row i.

@@ -37,11 +37,24 @@ std::int32_t next_token(std::uint64_t h) {
 
 /// Stands in for a backend: a page slot holds the hash of everything up to its token. Running a row
 /// checks that every slot its attention would read is exactly what this sequence wrote or shares.
-class FakeMemory {
+class FakeMemory final : public PageMover {
 public:
     FakeMemory(const StateSpec& spec, const std::vector<std::int64_t>& pages) : spec_(spec) {
         for (const std::int64_t n : pages)
             slots_.emplace_back(static_cast<std::size_t>(n * compute::kPageTokens), 0);
+    }
+
+    void save(std::size_t group, std::int32_t page, std::int32_t at) override {
+        auto& saved = saved_[{group, at}]; // of a sequence that has gone, perhaps
+        saved.clear();
+        for (std::int32_t i = 0; i < compute::kPageTokens; ++i)
+            saved.push_back(slot(group, page, i));
+    }
+
+    void restore(std::size_t group, std::int32_t at, std::int32_t page) override {
+        const auto& saved = saved_.at({group, at});
+        for (std::int32_t i = 0; i < compute::kPageTokens; ++i)
+            slot(group, page, i) = saved[static_cast<std::size_t>(i)];
     }
 
     void copy_page(std::size_t group, std::int32_t from, std::int32_t to) {
@@ -55,9 +68,14 @@ public:
         std::vector<std::uint64_t> by_row(step.tokens.size());
         for (std::size_t r = 0; r < step.tokens.size(); ++r) {
             const auto s = static_cast<std::size_t>(step.row_seq[r]);
-            const auto tokens = batcher.tokens(step.items[s].seq);
+            const Batcher::Item& item = step.items[s];
+            const auto committed = batcher.tokens(item.seq);
             const std::int32_t p = step.positions[r];
-            EXPECT_EQ(step.tokens[r], tokens[static_cast<std::size_t>(p)]);
+            if (static_cast<std::size_t>(p) < committed.size())
+                EXPECT_EQ(step.tokens[r], committed[static_cast<std::size_t>(p)]);
+            std::vector<std::int32_t> tokens(committed.begin(), committed.end());
+            for (auto q = static_cast<std::int32_t>(tokens.size()); q < item.end; ++q)
+                tokens.push_back(step.tokens[static_cast<std::size_t>(item.row + q - item.begin)]);
             std::uint64_t h = 0;
             for (std::int32_t i = 0; i <= p; ++i) {
                 h = chain(h, tokens[static_cast<std::size_t>(i)]);
@@ -87,6 +105,7 @@ private:
 
     StateSpec spec_;
     std::vector<std::vector<std::uint64_t>> slots_;
+    std::map<std::pair<std::size_t, std::int32_t>, std::vector<std::uint64_t>> saved_;
 };
 
 struct Want {
@@ -109,8 +128,12 @@ public:
         options_.max_waiting = 30;
         options_.prefill_tokens = 64 + static_cast<std::int32_t>(rng_.below(200));
         options_.busy_prefill_tokens = 64 + static_cast<std::int32_t>(rng_.below(64));
-        batcher_ = std::make_unique<Batcher>(options_, *store_);
+        options_.inter_token_us = rng_.below(2) == 0 ? 0 : 2000;
         memory_ = std::make_unique<FakeMemory>(spec_, n_pages_);
+        const std::vector<std::int64_t> slots(
+            n_pages_.size(), rng_.below(3) == 0 ? 0 : static_cast<std::int64_t>(rng_.below(60)));
+        swap_ = std::make_unique<SwapSpace>(slots, memory_.get());
+        batcher_ = std::make_unique<Batcher>(options_, *store_, swap_.get());
     }
 
     void run(int n_arrivals) {
@@ -129,13 +152,14 @@ public:
         EXPECT_EQ(batcher_->n_running(), 0);
         EXPECT_EQ(batcher_->n_waiting(), 0);
         EXPECT_EQ(batcher_->free_slots(), options_.max_seqs);
+        EXPECT_EQ(swap_->n_used(), 0);
         EXPECT_EQ(store_->n_available(), n_pages_[0]);
         store_->drop_cache();
         EXPECT_EQ(store_->n_free(), store_->n_pages()) << "pages leaked";
         EXPECT_GT(finished_, 0);
     }
 
-    std::int64_t preemptions() const { return batcher_->n_preemptions(); }
+    const Batcher& batcher() const { return *batcher_; }
 
 private:
     void arrive() {
@@ -191,16 +215,44 @@ private:
         }
     }
 
+    /// Guesses for some of those that decode; some of them true for a while.
+    void propose() {
+        for (const Want& w : wants_) {
+            for (const SeqId seq : w.seqs) {
+                if (seq == SeqId::none || !batcher_->decodes(seq) || rng_.below(2) == 0) continue;
+                std::vector<std::int32_t> draft;
+                std::uint64_t h = hash_prefix(batcher_->tokens(seq));
+                const std::uint64_t n = 1 + rng_.below(kMaxDraft);
+                for (std::uint64_t i = 0; i < n; ++i) {
+                    const std::int32_t t = next_token(h);
+                    draft.push_back(rng_.below(4) == 0 ? (t + 1) % 16 : t);
+                    h = chain(h, t);
+                }
+                batcher_->propose(seq, draft);
+            }
+        }
+    }
+
     bool step() {
+        propose();
         const Batcher::Step& step = batcher_->schedule();
         check_budget(step);
         if (step.empty()) return false;
         const std::vector<std::uint64_t> hashes = memory_->run(step, *batcher_);
         batcher_->complete();
         const std::vector<Batcher::Item> items = step.items;
+        batcher_->observe(
+            static_cast<std::int64_t>(200 + 20 * step.tokens.size() + rng_.below(100)));
         for (const Batcher::Item& item : items) {
-            if (item.logit_row >= 0)
-                advance(item.seq, hashes[static_cast<std::size_t>(item.logit_row)]);
+            for (std::int32_t i = 0; i < item.n_logits; ++i) {
+                if (!advance(item.seq, hashes[static_cast<std::size_t>(item.logit_row + i)])) break;
+                // What was drawn has to be what was guessed for the next row to count.
+                const auto guessed = static_cast<std::size_t>(item.row + i + 1);
+                if (i + 1 < item.n_logits &&
+                    step.tokens[guessed] != batcher_->tokens(item.seq).back()) {
+                    break;
+                }
+            }
         }
         return true;
     }
@@ -212,7 +264,7 @@ private:
             const bool tail = item.logit_row >= 0;
             EXPECT_TRUE(tail || item.end % kPrefillCut == 0) << "cut at " << item.end;
             EXPECT_EQ(step.phase == compute::Phase::decode && n > 1, false);
-            prefill += n == 1 && tail ? 0 : n;
+            prefill += n == item.n_logits ? 0 : n;
         }
         EXPECT_LE(prefill, std::max(options_.busy_prefill_tokens, options_.prefill_tokens));
         EXPECT_LE(step.items.size(), static_cast<std::size_t>(options_.max_seqs));
@@ -220,10 +272,12 @@ private:
             << "nothing chosen although something could run";
     }
 
-    void advance(SeqId seq, std::uint64_t hash) {
+    /// False when the sequence has ended.
+    bool advance(SeqId seq, std::uint64_t hash) {
         const auto at = std::ranges::find_if(
             wants_, [&](const Want& w) { return std::ranges::find(w.seqs, seq) != w.seqs.end(); });
-        ASSERT_NE(at, wants_.end());
+        EXPECT_NE(at, wants_.end());
+        if (at == wants_.end()) return false;
         Want& w = *at;
         if (static_cast<std::int32_t>(w.seqs.size()) < w.n_choices) {
             const auto copy = [&](std::size_t g, std::int32_t from, std::int32_t to) {
@@ -238,10 +292,12 @@ private:
         }
         const auto i = static_cast<std::size_t>(std::ranges::find(w.seqs, seq) - w.seqs.begin());
         token(w, i, hash);
+        const bool goes_on = w.seqs[i] != SeqId::none;
         if (std::ranges::all_of(w.seqs, [](SeqId s) { return s == SeqId::none; })) {
             ++finished_;
             wants_.erase(at);
         }
+        return goes_on;
     }
 
     void token(Want& w, std::size_t i, std::uint64_t hash) {
@@ -268,8 +324,9 @@ private:
     std::vector<std::int64_t> n_pages_;
     BatcherOptions options_;
     std::unique_ptr<StateStore> store_;
-    std::unique_ptr<Batcher> batcher_;
     std::unique_ptr<FakeMemory> memory_;
+    std::unique_ptr<SwapSpace> swap_;
+    std::unique_ptr<Batcher> batcher_;
     std::vector<Want> wants_;
     int finished_ = 0;
 };
@@ -277,14 +334,20 @@ private:
 TEST(BatcherProperty, EverySequenceGetsWhatItGetsAlone) {
     const std::uint64_t seed = seed_from_environment();
     std::int64_t preemptions = 0;
+    std::int64_t swapped_in = 0;
+    std::int64_t accepted = 0;
     for (std::uint64_t i = 0; i < 60; ++i) {
         SCOPED_TRACE("DARKBLOOM_SEED=" + std::to_string(seed) + " world " + std::to_string(i));
         World world(seed + i, i % 3 == 2);
         world.run(40);
-        preemptions += world.preemptions();
+        preemptions += world.batcher().n_preemptions();
+        swapped_in += world.batcher().n_swapped_in();
+        accepted += world.batcher().n_accepted();
         if (HasFailure()) return;
     }
     EXPECT_GT(preemptions, 50) << "the worlds are too roomy to test preemption";
+    EXPECT_GT(swapped_in, 20) << "nothing came back from the swap space";
+    EXPECT_GT(accepted, 1000) << "no guess came true";
 }
 
 } // namespace

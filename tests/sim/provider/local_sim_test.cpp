@@ -149,6 +149,9 @@ TEST(LocalSim, AnswersDoNotDependOnCompany) {
         options.n_threads = 1;
         options.max_sequences = 8; // fewer than requests, so that some wait
         options.kv_cache_bytes = std::int64_t{32} << 20;
+        options.swap_bytes = std::int64_t{4} << 20;
+        options.inter_token_ms = 5;
+        options.now_us = [&sim] { return static_cast<std::int64_t>(sim.now_ns() / 1000); };
         w.provider = provider::LocalProvider::start(sim, {}, options).value();
 
         struct Main {

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <atomic>
+#include <thread>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -48,9 +49,9 @@ TEST(SpinTeam, RunsEveryWorkerOncePerCall) {
 
 TEST(SpinTeam, PhasesFollowEachOtherWithWhatWasWritten) {
     constexpr int kPhases = 64;
-    for (const int size : {1, 2, 3, 5}) {
+    for (const int size : {1, 2, 3, 5, 8, 9, 19}) { // groups of 8: one, several, a last one short
         SpinTeam team(size);
-        for (int round = 0; round < 50; ++round) {
+        for (int round = 0; round < (size < 8 ? 50 : 1); ++round) {
             std::vector<std::int64_t> values(static_cast<std::size_t>(size), 1);
             std::vector<std::int64_t> next(values.size(), 0);
             team.run_phases(kPhases, [&](std::int32_t p, int w) {
@@ -118,6 +119,23 @@ TEST(SpinTeam, SingleWorkerNeedsNoThread) {
     int calls = 0;
     team.run([&](int w) { calls += w + 1; });
     EXPECT_EQ(calls, 1);
+}
+
+TEST(SpinTeam, PinsTheCallerWhereItsFirstWorkerBelongs) {
+    const int cpu = allowed_cpus().back();
+    std::vector<int> seen;
+    std::thread([&] { // a thread of its own: what this one starts later shall not inherit the CPU
+        const std::vector<int> cpus{cpu};
+        SpinTeam team(1, cpus);
+        team.pin_caller();
+        seen = allowed_cpus();
+    })
+        .join();
+    EXPECT_EQ(seen, std::vector<int>{cpu});
+    const std::vector<int> before = allowed_cpus();
+    SpinTeam anywhere(1);
+    anywhere.pin_caller();
+    EXPECT_EQ(allowed_cpus(), before);
 }
 
 TEST(AllowedCpus, NamesAtLeastOne) {

@@ -7,7 +7,6 @@
 
 #include <gtest/gtest.h>
 
-#include <bloom/engine/bench_model.hpp>
 #include <bloom/engine/engine.hpp>
 #include <bloom/engine/state.hpp>
 #include <bloom/text/tokenizer.hpp>
@@ -483,22 +482,6 @@ TEST(Engine, CapacityCountsSlotsAndSpeed) {
     EXPECT_EQ(busy.free_slots, 15);
     EXPECT_LT(busy.pages_available, busy.pages_total);
     EXPECT_NEAR(busy.tokens_per_s, 100, 2);
-}
-
-TEST(BenchModel, CountsTokensAndBytes) {
-    TinyEngine engine({.q8 = true});
-    double now = 0;
-    const auto clock = [&] { return now += 0.5; };
-    const auto rows = bench_model(
-        *engine, {.prompt_tokens = 32, .generated_tokens = 4, .batches = {1, 3}}, clock);
-    ASSERT_TRUE(rows);
-    ASSERT_EQ(rows->size(), 3u);
-    EXPECT_EQ((*rows)[0].test, "pp32");
-    EXPECT_DOUBLE_EQ((*rows)[0].tokens_per_s, 64);
-    EXPECT_EQ((*rows)[2].test, "tg4");
-    EXPECT_DOUBLE_EQ((*rows)[2].tokens_per_s, 24);
-    EXPECT_GT((*rows)[1].weight_bytes_per_step, 0);
-    EXPECT_EQ(engine->pages_in_use(), 0);
 }
 
 } // namespace

@@ -57,6 +57,12 @@ public:
     void copy_page(compute::KvPoolId /*pool*/, std::int32_t /*from*/,
                    std::int32_t /*to*/) override {}
 
+    void read_page(compute::KvPoolId /*pool*/, std::int32_t /*page*/,
+                   std::span<std::byte> /*out*/) override {}
+
+    void write_page(compute::KvPoolId /*pool*/, std::int32_t /*page*/,
+                    std::span<const std::byte> /*in*/) override {}
+
     Result<compute::CompiledId> compile(const compute::Plan& /*plan*/) override {
         return compute::CompiledId{0};
     }

@@ -1,0 +1,428 @@
+// Rates of attention beside the roofs of this processor, probed between the repetitions of the same
+// run with the instruction set under test: decode beside the time to read its keys and values once,
+// prefill beside the f32 multiply-add peak. Quote ratios; rates belong to the machine and the
+// minute.
+//
+//   bloom_bench_attention [isa=NAME] [ctx=32768] [prompt=4096] [step=512] [kv_heads=8]
+//                         [ratio=4,8] [dim=128] [threads=1,2] [secs=1.0] [what=decode,prefill]
+//
+// Decode is one row at position ctx - 1; prefill is a prompt of `prompt` tokens, `step` rows at a
+// time, as the engine runs it. Pages lie in random order in memory on huge pages, keys and values
+// in f16. Repetitions in which the process did not get its processors are dropped and counted.
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <sched.h>
+#include <string>
+#include <sys/mman.h>
+#include <thread>
+#include <time.h>
+#include <vector>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include "kernels/half.hpp"
+#include "kernels/kernel_table.hpp"
+#include "kernels/probe.hpp"
+#include <bloom/base/rng.hpp>
+
+namespace {
+
+using namespace bloom::kernels;
+
+constexpr std::size_t kHugePage = 2U << 20;
+constexpr std::size_t kProbeBytes = 256U << 20;
+constexpr double kCpuShareMin = 0.94;
+constexpr std::int64_t kFmaRounds = 200'000;
+
+double now_s() {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
+        .count();
+}
+
+double cpu_s() {
+    timespec t{};
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
+
+/// Memory on huge pages where possible; never given back.
+std::uint8_t* huge_alloc(std::size_t bytes) {
+    const std::size_t size = (bytes / kHugePage + 2) * kHugePage;
+    void* base = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (base == MAP_FAILED) {
+        std::fprintf(stderr, "cannot map %zu bytes\n", size);
+        std::exit(1);
+    }
+    const auto address =
+        (reinterpret_cast<std::uintptr_t>(base) + kHugePage - 1) / kHugePage * kHugePage;
+    madvise(reinterpret_cast<void*>(address), size - kHugePage, MADV_HUGEPAGE);
+    return reinterpret_cast<std::uint8_t*>(address);
+}
+
+/// Pinned threads that spin between jobs; the caller is the first.
+class Team {
+public:
+    explicit Team(int n) : n_(n) {
+        sched_getaffinity(0, sizeof all_, &all_);
+        pin(0);
+        for (int i = 1; i < n; ++i)
+            threads_.emplace_back([this, i] { work(i); });
+    }
+
+    ~Team() {
+        stop_ = true;
+        for (std::thread& t : threads_)
+            t.join();
+        sched_setaffinity(0, sizeof all_, &all_);
+    }
+
+    void run(const std::function<void(int)>& job) {
+        job_ = &job;
+        left_ = n_ - 1;
+        generation_.fetch_add(1);
+        job(0);
+        while (left_.load() != 0) {
+        }
+    }
+
+private:
+    static void pin(int cpu) {
+        cpu_set_t one;
+        CPU_ZERO(&one);
+        CPU_SET(cpu, &one);
+        sched_setaffinity(0, sizeof one, &one);
+    }
+
+    void work(int i) {
+        pin(i);
+        int seen = 0;
+        while (true) {
+            while (generation_.load() == seen && !stop_) {
+            }
+            if (stop_) return;
+            seen = generation_;
+            (*job_)(i);
+            left_.fetch_sub(1);
+        }
+    }
+
+    int n_;
+    cpu_set_t all_{};
+    std::vector<std::thread> threads_;
+    const std::function<void(int)>* job_ = nullptr;
+    std::atomic<int> left_{0};
+    std::atomic<int> generation_{0};
+    std::atomic<bool> stop_{false};
+};
+
+// --- the f32 peak: independent multiply-adds out of registers; returns how many were done
+
+#if defined(__x86_64__)
+__attribute__((target("avx512f"))) double fma_avx512(std::int64_t rounds) {
+    __m512 acc[16];
+    for (__m512& a : acc)
+        a = _mm512_set1_ps(1.0F);
+    const __m512 x = _mm512_set1_ps(0.999F);
+    for (std::int64_t r = 0; r < rounds; ++r) {
+#pragma GCC unroll 16
+        for (__m512& a : acc) {
+            a = _mm512_fmadd_ps(a, x, x);
+            asm volatile("" : "+v"(a));
+        }
+    }
+    return static_cast<double>(rounds) * 16 * 16;
+}
+
+__attribute__((target("avx2,fma"))) double fma_avx2(std::int64_t rounds) {
+    __m256 acc[12];
+    for (__m256& a : acc)
+        a = _mm256_set1_ps(1.0F);
+    const __m256 x = _mm256_set1_ps(0.999F);
+    for (std::int64_t r = 0; r < rounds; ++r) {
+#pragma GCC unroll 12
+        for (__m256& a : acc) {
+            a = _mm256_fmadd_ps(a, x, x);
+            asm volatile("" : "+x"(a));
+        }
+    }
+    return static_cast<double>(rounds) * 12 * 8;
+}
+#endif
+
+/// Multiplications and additions kept apart, four lanes: what the portable table has.
+double fma_portable(std::int64_t rounds) {
+    using V = float __attribute__((vector_size(16)));
+    V acc[8];
+    for (V& a : acc)
+        a = V{1, 1, 1, 1};
+    const V x{0.999F, 0.999F, 0.999F, 0.999F};
+    for (std::int64_t r = 0; r < rounds; ++r) {
+#pragma GCC unroll 8
+        for (V& a : acc) {
+            a = a * x + x;
+            asm volatile("" : "+x"(a));
+        }
+    }
+    return static_cast<double>(rounds) * 8 * 4;
+}
+
+double fma_probe(const KernelTable& table) {
+#if defined(__x86_64__)
+    if ((table.required & kAvx512) != 0) return fma_avx512(kFmaRounds);
+    if ((table.required & kAvx2) != 0) return fma_avx2(kFmaRounds);
+#endif
+    return table.isa != nullptr ? fma_portable(kFmaRounds) : 0.0;
+}
+
+volatile std::uint64_t g_sink = 0;
+
+double median(std::vector<double> v) {
+    std::sort(v.begin(), v.end());
+    return v.empty() ? 0.0 : v[v.size() / 2];
+}
+
+struct Shape {
+    std::int64_t tokens;
+    int kv_heads;
+    int ratio;
+    int dim;
+    int layers;
+    std::int64_t pad;
+};
+
+class Bench {
+public:
+    Bench(const KernelTable& table, const Shape& s, const std::uint8_t* probe_data)
+        : table_(table), s_(s), probe_data_(probe_data) {
+        const std::int64_t n_pages = (s.tokens + kPageTokens - 1) / kPageTokens;
+        page_bytes_ = std::int64_t{2} * s.kv_heads * kPageTokens * s.dim * 2 * s.layers + s.pad;
+        bloom::Rng rng(3);
+        for (std::int64_t p = 0; p < n_pages; ++p)
+            pages_.push_back(static_cast<std::int32_t>(p));
+        for (std::size_t p = pages_.size(); p > 1; --p)
+            std::swap(pages_[p - 1], pages_[rng.below(p)]);
+        memory_ = huge_alloc(static_cast<std::size_t>(n_pages * page_bytes_));
+        std::vector<std::uint16_t> pattern(4096);
+        for (std::uint16_t& v : pattern)
+            v = f32_to_f16(static_cast<float>(rng.uniform()) - 0.5F);
+        for (std::int64_t at = 0; at < n_pages * page_bytes_; at += 2) {
+            std::memcpy(memory_ + at, &pattern[rng.next() % 4096], 2);
+        }
+    }
+
+    ~Bench() { munmap(memory_, pages_.size() * static_cast<std::size_t>(page_bytes_)); }
+
+    Bench(const Bench&) = delete;
+    Bench& operator=(const Bench&) = delete;
+
+    /// Rows [first, first + n_rows) for all heads; workers take kv heads.
+    void rows(Team& team, int threads, std::int64_t first, std::int64_t n_rows) {
+        const std::int64_t width = std::int64_t{s_.kv_heads} * s_.ratio * s_.dim;
+        if (q_.size() < static_cast<std::size_t>(n_rows * width)) {
+            q_.assign(static_cast<std::size_t>(n_rows * width), 0.25F);
+            out_.resize(q_.size());
+        }
+        team.run([&](int thread) {
+            const std::int64_t begin = s_.kv_heads * n_rows * thread / threads;
+            const std::int64_t end = s_.kv_heads * n_rows * (thread + 1) / threads;
+            for (std::int64_t at = begin; at < end;) {
+                const std::int64_t head = at / n_rows;
+                const std::int64_t row = at % n_rows;
+                const std::int64_t n =
+                    std::min({n_rows - row, end - at, std::int64_t{kAttentionQueries / s_.ratio}});
+                block(thread, static_cast<int>(head), first + row, static_cast<int>(n),
+                      row * width + head * s_.ratio * s_.dim, width);
+                at += n;
+            }
+        });
+        g_sink = static_cast<std::uint64_t>(out_[0] * 1e6F + 1.0F);
+    }
+
+    double probe_read(Team& team, int threads) {
+        const std::size_t part = kProbeBytes / 4 / static_cast<std::size_t>(threads) / 4096 * 4096;
+        const Probe& probe = probe_of(table_);
+        const double begin = now_s();
+        team.run([&](int thread) {
+            g_sink = probe.read(probe_data_ + probe_at_ + part * static_cast<std::size_t>(thread),
+                                part - 8192);
+        });
+        const double time = now_s() - begin;
+        probe_at_ = (probe_at_ + kProbeBytes / 4) % kProbeBytes;
+        return static_cast<double>(part - 8192) * threads / time;
+    }
+
+    double probe_fma(Team& team, int threads) {
+        std::vector<double> done(static_cast<std::size_t>(threads));
+        const double begin = now_s();
+        team.run([&](int thread) { done[static_cast<std::size_t>(thread)] = fma_probe(table_); });
+        return done[0] * threads / (now_s() - begin);
+    }
+
+private:
+    void block(int thread, int head, std::int64_t position, int n_rows, std::int64_t at,
+               std::int64_t width) {
+        const int n = n_rows * s_.ratio;
+        const AttentionRows rows{q_.data() + at, width, n_rows, s_.ratio, head, 0.09F, position, 0};
+        const KvPages kv{memory_, pages_.data(), page_bytes_, KvType::f16, s_.kv_heads, s_.dim};
+        float* const scratch = scratch_of(thread);
+        float* const part = scratch + attention_scratch_floats(kAttentionQueries, s_.dim);
+        table_.attention(rows, kv, 0, (position + n_rows + kAttentionChunk - 1) / kAttentionChunk,
+                         true, part, scratch);
+        table_.attention_finish(rows, s_.dim, 0, n, part, out_.data() + at, width);
+    }
+
+    float* scratch_of(int thread) {
+        static std::uint8_t* const memory = huge_alloc(64U << 20);
+        return reinterpret_cast<float*>(memory + static_cast<std::size_t>(thread) * kHugePage);
+    }
+
+    const KernelTable& table_;
+    Shape s_;
+    const std::uint8_t* probe_data_;
+    std::size_t probe_at_ = 0;
+    std::int64_t page_bytes_ = 0;
+    std::vector<std::int32_t> pages_;
+    std::uint8_t* memory_ = nullptr;
+    std::vector<float> q_;
+    std::vector<float> out_;
+};
+
+struct Timing {
+    double seconds = 0;
+    double roof = 0;
+    double ratio = 0; ///< work / roof / time, median of pairs
+    int kept = 0;
+    int dropped = 0;
+};
+
+/// `work` (bytes or multiply-adds) beside a roof probed before and after each repetition.
+Timing time_it(int threads, double secs, double work, const std::function<void()>& run,
+               const std::function<double()>& probe) {
+    std::vector<double> time;
+    std::vector<double> roof;
+    std::vector<double> ratio;
+    Timing out;
+    run();
+    const double start = now_s();
+    while (now_s() - start < secs || (time.size() < 3 && now_s() - start < 8 * secs)) {
+        const double best = std::max(probe(), probe());
+        const double cpu = cpu_s();
+        const double begin = now_s();
+        run();
+        const double took = now_s() - begin;
+        if (cpu_s() - cpu < kCpuShareMin * threads * took) {
+            ++out.dropped;
+            continue;
+        }
+        time.push_back(took);
+        roof.push_back(best);
+        ratio.push_back(work / best / took);
+    }
+    out.seconds = median(time);
+    out.roof = median(roof);
+    out.ratio = median(ratio);
+    out.kept = static_cast<int>(time.size());
+    return out;
+}
+
+std::vector<std::string> split(const std::string& list) {
+    std::vector<std::string> out;
+    for (std::size_t at = 0; at <= list.size();) {
+        const std::size_t comma = std::min(list.find(',', at), list.size());
+        out.push_back(list.substr(at, comma - at));
+        at = comma + 1;
+    }
+    return out;
+}
+
+void decode(const KernelTable& table, const Shape& s, int threads, double secs,
+            const std::uint8_t* probe_data) {
+    Bench bench(table, s, probe_data);
+    Team team(threads);
+    const double bytes = static_cast<double>(s.tokens) * 2 * s.kv_heads * s.dim * 2;
+    const Timing t = time_it(
+        threads, secs, bytes, [&] { bench.rows(team, threads, s.tokens - 1, 1); },
+        [&] { return bench.probe_read(team, threads); });
+    std::printf("%-10s decode  ctx=%-6lld heads=%d/%d dim=%d threads=%d %8.3f ms %7.2f GB/s | roof "
+                "%6.2f GB/s | %.2f x the time to read, %d kept, %d dropped\n",
+                table.isa, static_cast<long long>(s.tokens), s.kv_heads * s.ratio, s.kv_heads,
+                s.dim, threads, t.seconds * 1e3, bytes / t.seconds / 1e9, t.roof / 1e9,
+                1.0 / t.ratio, t.kept, t.dropped);
+    std::fflush(stdout);
+}
+
+void prefill(const KernelTable& table, const Shape& s, std::int64_t step, int threads, double secs,
+             const std::uint8_t* probe_data) {
+    Bench bench(table, s, probe_data);
+    Team team(threads);
+    const double pairs = static_cast<double>(s.tokens) * static_cast<double>(s.tokens + 1) / 2;
+    const double fmas = pairs * 2 * s.kv_heads * s.ratio * s.dim;
+    const Timing t = time_it(
+        threads, secs, fmas,
+        [&] {
+            for (std::int64_t at = 0; at < s.tokens; at += step)
+                bench.rows(team, threads, at, std::min(step, s.tokens - at));
+        },
+        [&] { return bench.probe_fma(team, threads); });
+    std::printf(
+        "%-10s prefill pp=%-7lld heads=%d/%d dim=%d threads=%d %8.1f ms %7.1f GFLOPS | roof "
+        "%6.1f GFLOPS | %.3f of it, %d kept, %d dropped\n",
+        table.isa, static_cast<long long>(s.tokens), s.kv_heads * s.ratio, s.kv_heads, s.dim,
+        threads, t.seconds * 1e3, 2 * fmas / t.seconds / 1e9, 2 * t.roof / 1e9, t.ratio, t.kept,
+        t.dropped);
+    std::fflush(stdout);
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+    std::map<std::string, std::string> o{
+        {"isa", ""},       {"ctx", "32768"},          {"prompt", "4096"}, {"step", "512"},
+        {"kv_heads", "8"}, {"ratio", "4,8"},          {"dim", "128"}, {"layers","1"}, {"pad","0"},     {"threads", "1,2"},
+        {"secs", "1.0"},   {"what", "decode,prefill"}};
+    for (int i = 1; i < argc; ++i) {
+        const std::string arg = argv[i];
+        const std::size_t eq = arg.find('=');
+        if (eq == std::string::npos || !o.contains(arg.substr(0, eq))) {
+            std::fprintf(stderr,
+                         "unknown argument %s; see the head of bench/micro/attention_bench.cpp\n",
+                         arg.c_str());
+            return 2;
+        }
+        o[arg.substr(0, eq)] = arg.substr(eq + 1);
+    }
+    const KernelTable* table = select_table(detect_cpu_features(), o["isa"].c_str());
+    if (table == nullptr) {
+        std::fprintf(stderr, "isa=%s does not run here\n", o["isa"].c_str());
+        return 3;
+    }
+    std::uint8_t* probe_data = huge_alloc(kProbeBytes);
+    std::memset(probe_data, 1, kProbeBytes);
+    const double secs = std::atof(o["secs"].c_str());
+    for (const std::string& what : split(o["what"])) {
+        for (const std::string& dim : split(o["dim"])) {
+            for (const std::string& ratio : split(o["ratio"])) {
+                for (const std::string& threads : split(o["threads"])) {
+                    Shape s{std::atoll(o[what == "decode" ? "ctx" : "prompt"].c_str()),
+                            std::atoi(o["kv_heads"].c_str()), std::atoi(ratio.c_str()),
+                            std::atoi(dim.c_str()), std::atoi(o["layers"].c_str()), std::atoll(o["pad"].c_str())};
+                    const int n = std::atoi(threads.c_str());
+                    if (what == "decode") {
+                        decode(*table, s, n, secs, probe_data);
+                    } else {
+                        prefill(*table, s, std::atoll(o["step"].c_str()), n, secs, probe_data);
+                    }
+                }
+            }
+        }
+    }
+    return 0;
+}

@@ -1,0 +1,268 @@
+#include <algorithm>
+#include <new>
+
+#include <bloom/base/check.hpp>
+#include <bloom/engine/batcher.hpp>
+
+/// Which tokens make up a step: admission, room, drafts, and how much prompts get.
+namespace bloom::engine {
+namespace {
+
+/// Prompts that the bound leaves no room for get one cut after so many steps: a hundredth of the
+/// steps may be longer.
+constexpr std::int32_t kMaxWaitSteps = 100;
+/// Or after so many times the bound, where steps are long: slow progress is better than none.
+constexpr std::int64_t kMaxWaitBounds = 10;
+
+std::int32_t length(const std::vector<std::int32_t>& tokens) noexcept {
+    return static_cast<std::int32_t>(tokens.size());
+}
+
+} // namespace
+
+std::int32_t Batcher::attach(Seq& s) {
+    return store_.attach(s.state, s.scope, s.tokens);
+}
+
+bool Batcher::admit_one(std::uint32_t seq) {
+    Seq& s = *seqs_[seq];
+    if (slots_used_ + s.n_slots > options_.max_seqs) return false;
+    const bool alone = running_.empty();
+    if (!alone && store_.n_available() <= s.available_at_refusal) return false;
+    std::int32_t computed = attach(s);
+    const std::int32_t cached = computed;
+    const auto spare = static_cast<std::int64_t>(running_.size()) + s.n_slots;
+    bool room = alone || store_.has_room(s.state, length(s.tokens), spare);
+    if (room && can_swap_in(s, cached)) {
+        if (swap_in(s, cached)) {
+            computed = s.n_swapped;
+            ++n_swapped_in_;
+        } else if (alone) {
+            store_.release(s.state);
+            computed = attach(s);
+        } else {
+            room = false;
+        }
+    }
+    if (!room) {
+        store_.release(s.state);
+        s.available_at_refusal = store_.n_available();
+        return false;
+    }
+    drop_swap(s);
+    unqueue(seq);
+    s.n_computed = computed;
+    if (!s.reported) s.cached = cached;
+    s.running = true;
+    slots_used_ += s.n_slots;
+    running_.push_back(seq);
+    return true;
+}
+
+void Batcher::admit() {
+    for (;;) {
+        const std::uint32_t seq = next_waiting();
+        // Whoever is next stays next: smaller ones do not overtake, so nobody starves.
+        if (seq == compute::index_of(SeqId::none)) return;
+        bool admitted = false;
+        try {
+            admitted = admit_one(seq);
+        } catch (const std::bad_alloc&) {
+            store_.release(seqs_[seq]->state); // waiting sequences hold nothing
+            throw;
+        }
+        if (!admitted && !preempt_paused(seq)) return;
+    }
+}
+
+bool Batcher::preempt_paused(std::uint32_t other_than) {
+    for (std::size_t i = running_.size(); i-- > 0;) {
+        const std::uint32_t seq = running_[i];
+        if (!seqs_[seq]->paused || seq == other_than) continue;
+        preempt(seq);
+        return true;
+    }
+    return false;
+}
+
+bool Batcher::make_room(std::uint32_t seq, std::int64_t n_tokens, bool preempt_running) {
+    while (!store_.ensure(seqs_[seq]->state, n_tokens)) {
+        if (preempt_paused(seq)) continue;
+        if (!preempt_running) return false;
+        const auto latest = std::find_if(running_.rbegin(), running_.rend(),
+                                         [&](std::uint32_t s) { return !seqs_[s]->in_step; });
+        if (latest == running_.rend()) return false;
+        const std::uint32_t victim = *latest;
+        preempt(victim);
+        if (victim == seq) return false;
+    }
+    return true;
+}
+
+void Batcher::add_item(std::uint32_t seq, std::int32_t begin, std::int32_t end,
+                       std::int32_t n_draft) {
+    Seq& s = *seqs_[seq];
+    s.in_step = true;
+    const bool last = end == length(s.tokens);
+    const auto row = static_cast<std::int32_t>(step_.tokens.size());
+    const auto logit_row = static_cast<std::int32_t>(step_.logit_rows.size());
+    const auto row_seq = static_cast<std::int32_t>(step_.items.size());
+    step_.items.push_back({static_cast<SeqId>(seq), begin, end + n_draft, row,
+                           last ? logit_row : -1, last ? 1 + n_draft : 0, s.cached});
+    s.cached = -1;
+    s.reported = true;
+    for (std::int32_t p = begin; p < end + n_draft; ++p) {
+        step_.tokens.push_back(p < end ? s.tokens[static_cast<std::size_t>(p)]
+                                       : s.draft[static_cast<std::size_t>(p - end)]);
+        step_.positions.push_back(p);
+        step_.row_seq.push_back(row_seq);
+    }
+    const auto end_row = static_cast<std::int32_t>(step_.tokens.size());
+    for (std::int32_t r = end_row - 1 - n_draft; last && r < end_row; ++r)
+        step_.logit_rows.push_back(r);
+    if (end + n_draft - begin > 1) step_.phase = compute::Phase::prefill;
+}
+
+void Batcher::schedule_decodes() {
+    scratch_.assign(running_.begin(), running_.end()); // preemption changes the original
+    for (const std::uint32_t seq : scratch_) {
+        Seq& s = *seqs_[seq];
+        if (!s.running || s.paused || !s.decoding()) continue;
+        const std::int32_t end = length(s.tokens);
+        // Nobody is preempted for a guess.
+        if (!s.draft_fresh || !store_.ensure(s.state, end + s.n_draft)) s.n_draft = 0;
+        s.draft_fresh = false;
+        s.n_confirmed = 0;
+        if (!make_room(seq, end, true)) continue;
+        add_item(seq, end - 1, end, s.n_draft);
+        load_.add_rows(end - 1, end + s.n_draft, false);
+        n_drafted_ += s.n_draft;
+    }
+}
+
+/// Where a chunk has to end so that the step keeps to the bound; its beginning when even one cut is
+/// too much.
+std::int32_t Batcher::affordable_end(const Seq& s, std::int32_t end) {
+    const std::int32_t first_cut =
+        std::min(length(s.tokens), (s.n_computed / kPrefillCut + 1) * kPrefillCut);
+    while (end > s.n_computed) {
+        StepLoad with = load_;
+        with.add_rows(s.n_computed, end, true);
+        if (cost_.cautious_us(with) <= static_cast<double>(options_.inter_token_us)) return end;
+        if (end <= first_cut && overdue_) return end;
+        end = (end - 1) / kPrefillCut * kPrefillCut;
+    }
+    return s.n_computed;
+}
+
+bool Batcher::schedule_chunk(std::uint32_t seq, std::int32_t& budget) {
+    Seq& s = *seqs_[seq];
+    std::int32_t end = std::min(length(s.tokens), s.n_computed + budget);
+    if (end < length(s.tokens)) end = end / kPrefillCut * kPrefillCut;
+    if (timed_) end = affordable_end(s, end);
+    if (end <= s.n_computed) return true; // the budget is used up, not the memory
+    if (!make_room(seq, end, false)) return false;
+    overdue_ = false;
+    budget -= end - s.n_computed;
+    load_.add_rows(s.n_computed, end, true);
+    s.n_draft = 0;
+    add_item(seq, s.n_computed, end, 0);
+    return true;
+}
+
+void Batcher::schedule_prefills() {
+    order_.clear();
+    for (const std::uint32_t seq : running_) {
+        const Seq& s = *seqs_[seq];
+        if (!s.paused && !s.in_step && s.n_computed < length(s.tokens)) order_.push_back(seq);
+    }
+    std::ranges::sort(order_, [&](std::uint32_t a, std::uint32_t b) {
+        const std::uint64_t clock_a = keys_[seqs_[a]->key].clock;
+        const std::uint64_t clock_b = keys_[seqs_[b]->key].clock;
+        return clock_a != clock_b ? clock_a < clock_b : seqs_[a]->arrival < seqs_[b]->arrival;
+    });
+    const bool busy = !step_.empty();
+    const auto n_rows = static_cast<std::int32_t>(step_.tokens.size());
+    timed_ = busy && options_.inter_token_us > 0 && cost_.ready();
+    overdue_ = waited_steps_ >= kMaxWaitSteps ||
+               (waited_us_ > 0 && waited_us_ >= kMaxWaitBounds * options_.inter_token_us);
+    std::int32_t budget = options_.prefill_tokens;
+    if (busy) {
+        // Streams and prompts together stay within what a step may have.
+        budget = timed_ ? std::max(options_.prefill_tokens - n_rows, kPrefillCut)
+                        : options_.busy_prefill_tokens;
+    }
+    stalled_ = false;
+    for (const std::uint32_t seq : order_) {
+        if (!schedule_chunk(seq, budget)) stalled_ = true;
+    }
+    deferred_ = timed_ && !order_.empty() && load_.prefill_rows == 0 && !stalled_;
+    if (!deferred_) {
+        waited_us_ = 0;
+        waited_steps_ = 0;
+    }
+    if (step_.empty() && stalled_) make_way_for_the_first();
+}
+
+/// Prompts hold all pages and none can go on: the latest admitted make way for the first.
+void Batcher::make_way_for_the_first() {
+    const auto first =
+        std::ranges::find_if(running_, [&](std::uint32_t seq) { return !seqs_[seq]->paused; });
+    BLOOM_CHECK(first != running_.end());
+    const std::uint32_t seq = *first;
+    std::int32_t budget = kPrefillCut; // what room is made for, and no more
+    const std::int32_t end = std::min(length(seqs_[seq]->tokens), seqs_[seq]->n_computed + budget);
+    if (make_room(seq, end, true)) static_cast<void>(schedule_chunk(seq, budget));
+}
+
+const Batcher::Step& Batcher::schedule() {
+    step_.phase = compute::Phase::decode;
+    step_.items.clear();
+    step_.tokens.clear();
+    step_.positions.clear();
+    step_.row_seq.clear();
+    step_.logit_rows.clear();
+    step_.tables.clear();
+    load_ = {};
+    deferred_ = false;
+    for (const std::uint32_t seq : running_)
+        seqs_[seq]->in_step = false;
+    // A second look when the first only sent sequences back to the queue, or met an old stall.
+    for (int pass = 0; pass < 2 && step_.empty(); ++pass) {
+        if (pass > 0) stalled_ = false;
+        schedule_decodes();
+        if (!stalled_) admit();
+        schedule_prefills();
+    }
+    // Only now: making room moves tables.
+    for (const Item& item : step_.items) {
+        for (const auto& table : at(item.seq).state.tables)
+            step_.tables.emplace_back(table);
+    }
+    return step_;
+}
+
+void Batcher::complete() {
+    std::int64_t n_tokens = 0;
+    for (const Item& item : step_.items) {
+        Seq& s = at(item.seq);
+        BLOOM_CHECK(s.used);
+        BLOOM_CHECK(s.n_computed == item.begin);
+        const std::int32_t end = item.end - std::max(item.n_logits - 1, 0); // drafts may be wrong
+        s.n_computed = end;
+        n_tokens += end - item.begin;
+        charge(s.key, end - item.begin);
+        store_.publish(s.state, s.scope, s.tokens, s.n_computed);
+        store_.drop_behind_window(s.state, s.n_computed);
+    }
+    advance_virtual_time(n_tokens);
+    if (deferred_) ++waited_steps_;
+}
+
+void Batcher::observe(std::int64_t elapsed_us) {
+    if (step_.empty()) return;
+    cost_.observe(load_, elapsed_us);
+    if (deferred_) waited_us_ += elapsed_us;
+}
+
+} // namespace bloom::engine
