@@ -22,9 +22,12 @@ ROWS = 304  # of the embedding: four more than there are tokens
 TOLERANCE = 1e-3  # of the norm of the logits
 MARGIN = 20 * TOLERANCE  # of their root mean square, between the best two at every greedy step
 SENSITIVITY = 3e-4  # largest change of the int8 logits when all other arithmetic is float32
+ROUTE_MARGIN = 5e-3  # of every choice of experts, where a prompt must come out the same
+LAYER_ROUTE_MARGIN = 0.03  # of a position that is compared after one layer
 N_GREEDY = 16
 MIN_DISTINCT = 6  # different tokens in a greedy continuation
 PROMPTS = [(5, 5), (18, 18), (67, 24)]  # tokens, positions whose logits are kept (the last ones)
+LONG = 32  # prompts beyond it have roundings on an edge somewhere: their layers are also compared one by one
 
 LLAMA3 = {"type": "llama3", "factor": 8.0, "low": 1.0, "high": 4.0, "original": 32}
 YARN = {"type": "yarn", "factor": 4.0, "original": 64}
@@ -49,6 +52,18 @@ CASES = {
     "qwen3-mlx-affine8": dict(
         container="mlx", kind="affine8", seed=16,
         config=Config("qwen3", 2, 128, 3, 1, 64, 192, ROWS, eps=1e-6, theta=1e6, tied=True, qk_norm=True)),
+    "qwen3moe-gguf-q8_0": dict(
+        container="gguf", kind="q8_0", seed=17,
+        config=Config("qwen3moe", 2, 64, 4, 2, 32, 96, ROWS, eps=1e-6, theta=1e6, qk_norm=True,
+                      n_experts=8, top_k=3, expert_ffn=64)),
+    "qwen3moe-mlx-affine8": dict(
+        container="mlx", kind="affine8", seed=18,
+        config=Config("qwen3moe", 2, 128, 4, 1, 32, 192, ROWS, eps=1e-6, theta=1e6, tied=True, qk_norm=True,
+                      n_experts=6, top_k=2, expert_ffn=64, norm_topk=False, mlp_only=(0,))),
+    "qwen3moe-hf-bf16": dict(
+        container="hf", kind="bf16", seed=19,
+        config=Config("qwen3moe", 2, 64, 4, 2, 16, 96, ROWS, eps=1e-6, theta=1e6, tied=True, qk_norm=True,
+                      n_experts=7, top_k=2, expert_ffn=48, sparse_step=2)),
 }
 
 GGUF_NAMES = {
@@ -58,6 +73,8 @@ GGUF_NAMES = {
     "bo": "attn_output.bias", "q_norm": "attn_q_norm.weight", "k_norm": "attn_k_norm.weight",
     "ffn_norm": "ffn_norm.weight", "w_gate": "ffn_gate.weight", "w_up": "ffn_up.weight",
     "w_down": "ffn_down.weight", "b_gate": "ffn_gate.bias", "b_up": "ffn_up.bias", "b_down": "ffn_down.bias",
+    "w_router": "ffn_gate_inp.weight", "w_gate_exps": "ffn_gate_exps.weight", "w_up_exps": "ffn_up_exps.weight",
+    "w_down_exps": "ffn_down_exps.weight",
 }
 HF_NAMES = {
     "tok_embd": "model.embed_tokens.weight", "output_norm": "model.norm.weight", "output": "lm_head.weight",
@@ -67,7 +84,8 @@ HF_NAMES = {
     "q_norm": "self_attn.q_norm.weight", "k_norm": "self_attn.k_norm.weight",
     "ffn_norm": "post_attention_layernorm.weight", "w_gate": "mlp.gate_proj.weight", "w_up": "mlp.up_proj.weight",
     "w_down": "mlp.down_proj.weight", "b_gate": "mlp.gate_proj.bias", "b_up": "mlp.up_proj.bias",
-    "b_down": "mlp.down_proj.bias",
+    "b_down": "mlp.down_proj.bias", "w_router": "mlp.gate.weight", "w_gate_exps": "mlp.switch_mlp.gate_proj.weight",
+    "w_up_exps": "mlp.switch_mlp.up_proj.weight", "w_down_exps": "mlp.switch_mlp.down_proj.weight",
 }
 
 
@@ -105,6 +123,13 @@ def random_weights(c, seed):
             vector(f"{i}.q_norm", c.head_dim, 1.1, 0.15)
             vector(f"{i}.k_norm", c.head_dim, 1.1, 0.15)
         vector(f"{i}.ffn_norm", c.d_model, 1.0, 0.1)
+        if c.has_experts(i):
+            matrix(f"{i}.w_router", c.n_experts, c.d_model, 1.6)
+            for name, rows, k, gain in (("w_gate_exps", c.expert_ffn, c.d_model, 1.4),
+                                        ("w_up_exps", c.expert_ffn, c.d_model, 1.2),
+                                        ("w_down_exps", c.d_model, c.expert_ffn, 2.2)):
+                w[f"{i}.{name}"] = rng.standard_normal((c.n_experts, rows, k)) * (gain / np.sqrt(k))
+            continue
         matrix(f"{i}.w_gate", c.ffn, c.d_model, 1.4)
         matrix(f"{i}.w_up", c.ffn, c.d_model, 1.2)
         matrix(f"{i}.w_down", c.d_model, c.ffn, 1.5)
@@ -120,6 +145,11 @@ def plain_name(name, names, layer_prefix):
     return f"{layer_prefix}.{layer}.{names[role]}" if layer else names[role]
 
 
+def rows_of(w):
+    """Stacked experts as one matrix, anything else as it is."""
+    return w.reshape(-1, w.shape[-1]) if w.ndim == 3 else w
+
+
 # --- containers ----------------------------------------------------------------------------------------
 def permute_rows(w, head_dim):
     """What the GGUF converter does to q and k of llama: new[2j] = old[j], new[2j + 1] = old[j + d/2]."""
@@ -128,8 +158,8 @@ def permute_rows(w, head_dim):
 
 
 def gguf_kind(name, value, kind):
-    """Vectors in F32; in the F16 file one matrix in BF16 and one in F32, for such mixtures exist."""
-    if value.ndim == 1:
+    """Vectors and routers in F32; in the F16 file one matrix in BF16 and one in F32, for such mixtures exist."""
+    if value.ndim == 1 or name.endswith("w_router"):
         return "f32"
     if kind == "f16" and name == "0.w_up":
         return "bf16"
@@ -153,6 +183,10 @@ def write_gguf(case, c, weights):
     if c.d_model != c.n_heads * c.head_dim:
         g.put(f"{a}.attention.key_length", c.head_dim)
         g.put(f"{a}.attention.value_length", c.head_dim)
+    if c.n_experts:
+        g.put(f"{a}.expert_count", c.n_experts)
+        g.put(f"{a}.expert_used_count", c.top_k)
+        g.put(f"{a}.expert_feed_forward_length", c.expert_ffn)
     g.put(f"{a}.attention.layer_norm_rms_epsilon", c.eps)
     g.put(f"{a}.rope.freq_base", c.theta)
     vocab.put_gguf(g, "llama-bpe" if a == "llama" else "qwen2", c.rows)
@@ -165,8 +199,8 @@ def write_gguf(case, c, weights):
         permuted = a == "llama" and name.rpartition(".")[2] in ("wq", "wk", "bq", "bk")
         stored = permute_rows(w, c.head_dim) if permuted else w
         encode = containers.encode_q8_0 if kind == "q8_0" else lambda x, k=kind: containers.encode_plain(x, k)
-        raw, _ = encode(stored)
-        _, values[name] = encode(w)  # rows are encoded one by one, so their order does not matter
+        raw, _ = encode(rows_of(stored))
+        values[name] = encode(rows_of(w))[1].reshape(w.shape)  # row by row, so their order does not matter
         formats[name] = kind if kind == "q8_0" else "plain"
         g.add(plain_name(name, GGUF_NAMES, "blk"), w.shape, kind, raw)
     return g.build(), values, formats, divisors
@@ -174,8 +208,10 @@ def write_gguf(case, c, weights):
 
 def hf_config(case, c):
     out = {
-        "architectures": [{"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}[c.arch]],
-        "model_type": c.arch, "hidden_act": "silu", "hidden_size": c.d_model, "intermediate_size": c.ffn,
+        "architectures": [{"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM",
+                           "qwen3moe": "Qwen3MoeForCausalLM"}[c.arch]],
+        "model_type": "qwen3_moe" if c.n_experts else c.arch, "hidden_act": "silu",
+        "hidden_size": c.d_model, "intermediate_size": c.ffn,
         "num_hidden_layers": c.n_layers, "num_attention_heads": c.n_heads, "num_key_value_heads": c.n_kv_heads,
         "head_dim": c.head_dim, "vocab_size": c.rows, "max_position_embeddings": c.ctx, "rms_norm_eps": c.eps,
         "rope_theta": c.theta, "tie_word_embeddings": c.tied, "torch_dtype": "bfloat16",
@@ -193,9 +229,15 @@ def hf_config(case, c):
     if c.windows:
         out["layer_types"] = ["sliding_attention" if w else "full_attention" for w in c.windows]
         out["sliding_window"] = max(c.windows)
+    if c.n_experts:
+        out |= {"num_experts": c.n_experts, "num_experts_per_tok": c.top_k, "moe_intermediate_size": c.expert_ffn,
+                "norm_topk_prob": c.norm_topk, "decoder_sparse_step": c.sparse_step,
+                "mlp_only_layers": list(c.mlp_only)}
     if case["kind"] == "affine8":
-        out["quantization"] = {"group_size": 64, "bits": 8}
-        out["quantization_config"] = {"group_size": 64, "bits": 8}
+        settings = {"group_size": 64, "bits": 8}
+        routers = {f"model.layers.{i}.mlp.gate": settings for i in range(c.n_layers) if c.has_experts(i)}
+        out["quantization"] = settings | routers
+        out["quantization_config"] = settings | routers
     return out
 
 
@@ -204,11 +246,18 @@ def write_directory(case, c, weights):
     tensors, values, formats = [], {}, {}
     for name, w in weights.items():
         full = plain_name(name, HF_NAMES, "model.layers")
-        if case["kind"] == "affine8" and w.ndim == 2:
-            (codes, scales, biases), values[name] = containers.encode_affine8(w)
-            formats[name] = "affine8"
-            module, groups = full.removesuffix(".weight"), (w.shape[0], w.shape[1] // 64)
-            tensors.append((full, (w.shape[0], w.shape[1] // 4), "u32", codes))
+        if w.ndim == 3 and case["container"] == "hf":  # every expert is a module of its own
+            parts = []
+            for e in range(len(w)):
+                raw, value = containers.encode_plain(w[e], "bf16")
+                parts.append(value)
+                tensors.append((full.replace("switch_mlp", f"experts.{e}"), w[e].shape, "bf16", raw))
+            values[name], formats[name] = np.stack(parts), "plain"
+        elif case["kind"] == "affine8" and w.ndim >= 2:
+            (codes, scales, biases), value = containers.encode_affine8(rows_of(w))
+            values[name], formats[name] = value.reshape(w.shape), "affine8"
+            module, groups = full.removesuffix(".weight"), (*w.shape[:-1], w.shape[-1] // 64)
+            tensors.append((full, (*w.shape[:-1], w.shape[-1] // 4), "u32", codes))
             tensors.append((module + ".scales", groups, "bf16", scales))
             tensors.append((module + ".biases", groups, "bf16", biases))
         else:
@@ -238,14 +287,15 @@ def write_directory(case, c, weights):
 # --- prompts -------------------------------------------------------------------------------------------
 def greedy(reference, ids, int8):
     """(continuation, smallest margin in units of the logits' root mean square), or None where two
-    candidates are too close to call, a special or padding token would win (an engine may mask those or
-    stop there) or the text says the same thing over and over."""
+    candidates are too close to call, a router nearly chooses another expert, a special or padding token would
+    win (an engine may mask those or stop there) or the text says the same thing over and over."""
     ids, out, smallest = list(ids), [], np.inf
     for _ in range(N_GREEDY):
-        last = reference.logits(ids, int8)[-1].numpy()
+        logits, route_margin = reference.run(ids, int8)
+        last = logits[-1].numpy()
         best = np.sort(last)[-2:]
         margin = (best[1] - best[0]) / np.sqrt(np.mean(last * last))
-        if margin < MARGIN or last.argmax() >= FIRST_SPECIAL:
+        if margin < MARGIN or last.argmax() >= FIRST_SPECIAL or route_margin < ROUTE_MARGIN / (1 if int8 else 20):
             return None
         smallest = min(smallest, margin)
         out.append(int(last.argmax()))
@@ -257,25 +307,39 @@ def relative(a, b):
     return float((a - b).norm() / b.norm())
 
 
-def draw_prompt(reference, rough, rng, length):
-    """Prompts at random until one passes; (ids, logits of both modes, continuations with their margins,
-    draws, change of the int8 logits in float32)."""
-    for draws in range(1, 2000):
+def draw_prompt(reference, rough, rng, length, modes):
+    """Prompts at random until one passes; (ids, {mode: (logits, continuation, margin)}, draws, change of the
+    int8 logits in float32)."""
+    for draws in range(1, 4000):
         ids = [int(t) for t in rng.integers(0, FIRST_SPECIAL, length)]
-        texts = []
-        for int8 in (False, True):
-            text = greedy(reference, ids, int8)
+        results = {}
+        for mode in modes:
+            text = greedy(reference, ids, mode == "int8")
             if text is None:
                 break
-            texts.append(text)
-        if len(texts) < 2:
+            results[mode] = (reference.logits(ids, mode == "int8"), *text)
+        if len(results) < len(modes):
             continue
-        precise, int8 = (reference.logits(ids, mode) for mode in (False, True))
-        sensitivity = relative(rough.logits(ids, True).double(), int8)
+        sensitivity = relative(rough.logits(ids, True).double(), results["int8"][0]) if "int8" in modes else 0.0
         if sensitivity > SENSITIVITY:
             continue
-        return ids, precise, int8, texts, draws, sensitivity
+        return ids, results, draws, sensitivity
     raise SystemExit("no prompt passes; change the seed")
+
+
+def layer_checks(reference, ids, kept, case_dir):
+    """Each layer by itself in int8: hidden states before it (float16, exact for the reference too) and after it
+    at the last positions, those left out where the router nearly chooses another expert."""
+    h = reference.w["tok_embd"][torch.tensor(ids)]
+    out = []
+    for i in range(reference.c.n_layers):
+        h = h.to(torch.float32).to(torch.float16)
+        (case_dir / f"layer_{i}_in.bin").write_bytes(h.numpy().astype("<f2").tobytes())
+        h, margin = reference.layer(i, h.to(reference.dtype), True)
+        positions = [p for p in range(len(ids) - kept, len(ids)) if margin is None or margin[p] > LAYER_ROUTE_MARGIN]
+        (case_dir / f"layer_{i}_out.bin").write_bytes(h[positions].to(torch.float32).numpy().astype("<f4").tobytes())
+        out.append({"positions": positions, "in_file": f"layer_{i}_in.bin", "out_file": f"layer_{i}_out.bin"})
+    return out
 
 
 def weight_checks(values):
@@ -283,7 +347,7 @@ def weight_checks(values):
     row, scale or type is found before any logits are computed."""
     out = {}
     for name, value in values.items():
-        matrix = np.atleast_2d(value)
+        matrix = np.atleast_2d(rows_of(value))
         row, column = np.indices(matrix.shape)
         out[name] = float((matrix * ((row * 31 + column * 17) % 97 + 1)).sum())
     return out
@@ -310,20 +374,27 @@ def make_case(name, case, out_dir):
     rough = Reference(c, values, formats, divisors, dtype=torch.float32)
     rng = np.random.Generator(np.random.PCG64(seed + 1000))
     prompts = []
+    layers = None
     for i, (length, kept) in enumerate(PROMPTS):
-        ids, precise, int8, texts, draws, sensitivity = draw_prompt(reference, rough, rng, length)
+        # One activation on an edge may send a token to other experts, so long prompts stay precise there.
+        modes = ("precise",) if length > LONG and c.n_experts else ("precise", "int8")
+        ids, results, draws, sensitivity = draw_prompt(reference, rough, rng, length, modes)
         entry = {"ids": ids, "n_logits_positions": kept}
-        for mode, logits in (("precise", precise), ("int8", int8)):
+        for mode, (logits, text, margin) in results.items():
             file = f"{mode}_{i}.bin"
             (case_dir / file).write_bytes(logits[-kept:].to(torch.float32).numpy().astype("<f4").tobytes())
             entry[f"{mode}_logits_file"] = file
-        entry["greedy_precise"], entry["greedy_int8"] = texts[0][0], texts[1][0]
-        entry["min_margin"] = round(float(min(texts[0][1], texts[1][1])), 6)
+            entry[f"greedy_{mode}"] = text
+        entry["min_margin"] = round(float(min(margin for _, _, margin in results.values())), 6)
         prompts.append(entry)
+        if length > LONG:
+            layers = {"ids": ids, "layers": layer_checks(reference, ids, kept, case_dir)}
+        precise = results["precise"][0]
         print(f"{name}: {length} tokens, {draws} draws, logits rms {precise.pow(2).mean().sqrt():.2f}, "
-              f"int8 differs by {relative(int8, precise):.1e}, float32 by {sensitivity:.1e}")
+              f"int8 differs by {relative(reference.logits(ids, True), precise):.1e}, float32 by {sensitivity:.1e}")
     golden = {"model": model, "kind": case["kind"], "container": case["container"], "arch": c.arch, "seed": seed,
               "vocab_rows": c.rows, "n_tokens": vocab.N_TOKENS, "tolerance": TOLERANCE, "prompts": prompts,
+              "layer_checks": layers,
               "weight_checks": weight_checks(values)}
     (case_dir / "golden.json").write_text(json.dumps(golden, indent=1) + "\n")
 

@@ -1,10 +1,12 @@
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <map>
 #include <numbers>
+#include <numeric>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,7 +19,7 @@
 namespace bloom::test {
 
 struct TinyShape {
-    std::string arch = "llama"; ///< llama, qwen2 or qwen3
+    std::string arch = "llama"; ///< llama, qwen2, qwen3 or qwen3moe
     int n_layers = 2;
     int d_model = 64;
     int n_heads = 4;
@@ -33,7 +35,14 @@ struct TinyShape {
     double output_scale = 1.0;      ///< larger: more decided logits
     std::string chat_template = {}; ///< empty: none
     std::uint64_t seed = 1;
-    int window = 0; ///< tokens that every layer sees; 0: all
+    int window = 0;    ///< tokens that every layer sees; 0: all
+    int n_experts = 6; ///< qwen3moe only, as the following two
+    int top_k = 2;
+    int expert_ffn = 64;
+
+    bool is_moe() const { return arch == "qwen3moe"; }
+
+    bool has_qk_norm() const { return arch == "qwen3" || is_moe(); }
 };
 
 /// Ids of the tiny tokenizer: 0..255 the bytes, then these.
@@ -70,10 +79,12 @@ public:
         Writer data;
         for (const auto& [name, t] : tensors_) {
             w.string(name);
-            w.u32(t.rows == 0 ? 1 : 2);
+            const int stacked = t.stacked ? s_.n_experts : 1;
+            w.u32(t.rows == 0 ? 1 : t.stacked ? 3 : 2);
             w.u64(static_cast<std::uint64_t>(t.cols));
-            if (t.rows != 0) w.u64(static_cast<std::uint64_t>(t.rows));
-            w.u32(t.rows != 0 && s_.q8 ? 8 : 0);
+            if (t.rows != 0) w.u64(static_cast<std::uint64_t>(t.rows / stacked));
+            if (t.stacked) w.u64(static_cast<std::uint64_t>(stacked));
+            w.u32(t.blocks.empty() ? 0 : 8);
             w.u64(data.bytes.size());
             write_tensor(data, name, t);
             while (data.bytes.size() % 32 != 0)
@@ -110,8 +121,9 @@ private:
     struct Tensor {
         int rows = 0; ///< 0: a vector
         int cols = 0;
-        std::vector<float> values;        ///< what the file means, after its rounding
-        std::vector<std::uint8_t> blocks; ///< Q8_0, rows in model order
+        std::vector<float> values;             ///< what the file means, after its rounding
+        std::vector<std::uint8_t> blocks = {}; ///< Q8_0, rows in model order
+        bool stacked = false;                  ///< experts, one after the other
     };
 
     struct Writer {
@@ -170,17 +182,17 @@ private:
         return static_cast<std::uint16_t>((e - 1 + 15) * 1024 + mantissa);
     }
 
-    void matrix(const std::string& name, int rows, int cols, double scale) {
-        Tensor t{rows, cols, {}, {}};
+    void matrix(const std::string& name, int rows, int cols, double scale, bool exact = false) {
+        Tensor t{rows, cols, {}};
         const double width = scale * std::sqrt(3.0 / cols);
         for (int i = 0; i < rows * cols; ++i)
             t.values.push_back(static_cast<float>((rng_.uniform() * 2 - 1) * width));
-        if (s_.q8) quantise(t);
+        if (s_.q8 && !exact) quantise(t);
         tensors_[name] = std::move(t);
     }
 
     void vector(const std::string& name, int n, double centre = 1.0) {
-        Tensor t{0, n, {}, {}};
+        Tensor t{0, n, {}};
         for (int i = 0; i < n; ++i)
             t.values.push_back(static_cast<float>(centre + (rng_.uniform() - 0.5) * 0.4));
         tensors_[name] = std::move(t);
@@ -217,11 +229,21 @@ private:
             vector(p + "attn_k.bias", kv, -0.2);
             vector(p + "attn_v.bias", kv, 0.1);
         }
-        if (s_.arch == "qwen3") {
+        if (s_.has_qk_norm()) {
             vector(p + "attn_q_norm.weight", s_.head_dim);
             vector(p + "attn_k_norm.weight", s_.head_dim);
         }
         vector(p + "ffn_norm.weight", s_.d_model);
+        if (s_.is_moe()) {
+            const int e = s_.n_experts;
+            matrix(p + "ffn_gate_inp.weight", e, s_.d_model, 2.0, true);
+            matrix(p + "ffn_gate_exps.weight", e * s_.expert_ffn, s_.d_model, 1.0);
+            matrix(p + "ffn_up_exps.weight", e * s_.expert_ffn, s_.d_model, 1.0);
+            matrix(p + "ffn_down_exps.weight", e * s_.d_model, s_.expert_ffn, 1.5);
+            for (const char* which : {"gate", "up", "down"})
+                tensors_[p + "ffn_" + which + "_exps.weight"].stacked = true;
+            return;
+        }
         matrix(p + "ffn_gate.weight", s_.ffn_dim, s_.d_model, 1.0);
         matrix(p + "ffn_up.weight", s_.ffn_dim, s_.d_model, 1.0);
         matrix(p + "ffn_down.weight", s_.d_model, s_.ffn_dim, 1.0);
@@ -241,6 +263,11 @@ private:
         w.kv_u32(a + "attention.value_length", s_.head_dim);
         w.kv_f32(a + "attention.layer_norm_rms_epsilon", s_.eps);
         w.kv_f32(a + "rope.freq_base", s_.theta);
+        if (s_.is_moe()) {
+            w.kv_u32(a + "expert_count", s_.n_experts);
+            w.kv_u32(a + "expert_used_count", s_.top_k);
+            w.kv_u32(a + "expert_feed_forward_length", s_.expert_ffn);
+        }
         if (s_.window > 0) w.kv_u32(a + "attention.sliding_window", s_.window);
         w.kv_string("tokenizer.ggml.model", "gpt2");
         w.kv_string("tokenizer.ggml.pre", "gpt-2");
@@ -267,7 +294,7 @@ private:
         w.u32(9);
         w.u32(8);
         w.u64(0);
-        const std::uint64_t n = s_.window > 0 ? 20 : 19;
+        const std::uint64_t n = (s_.window > 0 ? 20U : 19U) + (s_.is_moe() ? 3U : 0U);
         if (s_.chat_template.empty()) return n;
         w.kv_string("tokenizer.chat_template", s_.chat_template);
         return n + 1;
@@ -296,7 +323,7 @@ private:
         }
         for (int r = 0; r < t.rows; ++r) {
             const auto from = static_cast<std::size_t>(model_row(name, r));
-            if (s_.q8) {
+            if (!t.blocks.empty()) {
                 w.raw(t.blocks.data() + from * cols / 32 * 34, cols / 32 * 34);
             } else {
                 w.raw(t.values.data() + from * cols, cols * 4);
@@ -346,7 +373,7 @@ private:
         for (std::size_t h = 0; h < static_cast<std::size_t>(n_heads); ++h) {
             Vec head(x.begin() + static_cast<std::ptrdiff_t>(h * d),
                      x.begin() + static_cast<std::ptrdiff_t>((h + 1) * d));
-            if (s_.arch == "qwen3") head = rms(head, norm);
+            if (s_.has_qk_norm()) head = rms(head, norm);
             for (std::size_t j = 0; j < d / 2; ++j) {
                 const double angle =
                     static_cast<double>(position) *
@@ -399,6 +426,10 @@ private:
     void feed_forward(std::vector<Vec>& h, const std::string& p) const {
         for (Vec& x : h) {
             const Vec b = rms(x, p + "ffn_norm.weight");
+            if (s_.is_moe()) {
+                add_experts(x, b, p);
+                continue;
+            }
             Vec gate = project(b, p, "ffn_gate");
             const Vec up = project(b, p, "ffn_up");
             for (std::size_t i = 0; i < gate.size(); ++i)
@@ -406,6 +437,40 @@ private:
             const Vec add = project(gate, p, "ffn_down");
             for (std::size_t i = 0; i < add.size(); ++i)
                 x[i] += add[i];
+        }
+    }
+
+    /// Rows [e * rows, (e + 1) * rows) of a stack times x.
+    Vec expert(const std::string& name, int e, const Vec& x) const {
+        const Tensor& t = at(name);
+        const auto rows = static_cast<std::size_t>(t.rows / s_.n_experts);
+        const std::size_t first = static_cast<std::size_t>(e) * rows * x.size();
+        Vec y(rows, 0.0);
+        for (std::size_t i = 0; i < rows * x.size(); ++i)
+            y[i / x.size()] += static_cast<double>(t.values[first + i]) * x[i % x.size()];
+        return y;
+    }
+
+    void add_experts(Vec& x, const Vec& b, const std::string& p) const {
+        const Vec logits = times(at(p + "ffn_gate_inp.weight"), b);
+        std::vector<int> order(logits.size());
+        std::iota(order.begin(), order.end(), 0);
+        const auto logit = [&](int e) { return logits[static_cast<std::size_t>(e)]; };
+        std::ranges::sort(order, [&](int i, int j) {
+            return logit(i) != logit(j) ? logit(i) > logit(j) : i < j;
+        });
+        order.resize(static_cast<std::size_t>(s_.top_k));
+        double total = 0; // the softmax's own denominator cancels
+        for (const int e : order)
+            total += std::exp(logit(e));
+        for (const int e : order) {
+            Vec gate = expert(p + "ffn_gate_exps.weight", e, b);
+            const Vec up = expert(p + "ffn_up_exps.weight", e, b);
+            for (std::size_t i = 0; i < gate.size(); ++i)
+                gate[i] = gate[i] / (1.0 + std::exp(-gate[i])) * up[i];
+            const Vec down = expert(p + "ffn_down_exps.weight", e, gate);
+            for (std::size_t i = 0; i < x.size(); ++i)
+                x[i] += std::exp(logit(e)) / total * down[i];
         }
     }
 

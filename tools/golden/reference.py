@@ -1,10 +1,10 @@
-"""The dense transformer in PyTorch, float64, written from the model description alone: no cache, no
+"""The transformers in PyTorch, float64, written from the model description alone: no cache, no
 batching, every position from the whole prefix. It is the oracle for the engine's logits.
 
 Two modes. "precise" is the plain arithmetic over dequantised weights. "int8" does what the engine's fast
 path defines as its result: before each product with an 8-bit matrix the activations are quantised per
 token and group (amax / 127 in float32, rounding half to even), and keys and values are rounded to
-float16; everything else stays float64."""
+float16; everything else stays float64. Routers see unquantised activations in both."""
 import math
 from dataclasses import dataclass, field
 
@@ -34,6 +34,15 @@ class Config:
     qk_norm: bool = False
     rope: dict = field(default_factory=dict)  # {"type": "llama3" | "yarn", ...}
     windows: tuple = ()  # of each layer, 0 = full
+    n_experts: int = 0
+    top_k: int = 0
+    expert_ffn: int = 0
+    norm_topk: bool = True
+    sparse_step: int = 1  # layer i has experts when this divides i + 1 ...
+    mlp_only: tuple = ()  # ... and i is not listed here
+
+    def has_experts(self, i):
+        return self.n_experts > 0 and (i + 1) % self.sparse_step == 0 and i not in self.mlp_only
 
 
 def llama3_divisors(c):
@@ -91,11 +100,11 @@ class Reference:
         self.w = {name: torch.from_numpy(np.array(value, np.float64)).to(dtype) for name, value in weights.items()}
         self.inv_freq, self.rope_scale = rope_frequencies(config, divisors)
 
-    def linear(self, name, x, int8, bias=None):
+    def linear(self, name, x, int8, bias=None, expert=None):
         group = GROUP.get(self.formats[name])
         if int8 and group:
             x = quantise_rows(x, group)
-        y = x @ self.w[name].T
+        y = x @ (self.w[name] if expert is None else self.w[name][expert]).T
         return y if bias is None or bias not in self.w else y + self.w[bias]
 
     def rms(self, x, name):
@@ -129,13 +138,52 @@ class Reference:
             out.append(torch.softmax(scores.masked_fill(hidden, -math.inf), -1) @ v[:, g])
         return self.linear(f"{i}.wo", torch.cat(out, -1), int8, f"{i}.bo")
 
-    def logits(self, ids, int8):
-        """[len(ids), rows]."""
+    def feed_forward(self, i, b, int8):
+        gate = self.linear(f"{i}.w_gate", b, int8, f"{i}.b_gate")
+        up = self.linear(f"{i}.w_up", b, int8, f"{i}.b_up")
+        return self.linear(f"{i}.w_down", gate * torch.sigmoid(gate) * up, int8, f"{i}.b_down")
+
+    def experts(self, i, b, int8):
+        """The chosen experts' sum, and how far each row was from another choice: the difference between the
+        last chosen and the first refused logit, in units of the logits' root mean square."""
+        c = self.c
+        routed = b @ self.w[f"{i}.w_router"].T
+        order = torch.sort(routed, dim=-1, descending=True, stable=True)
+        chosen = order.indices[:, : c.top_k]
+        weights = torch.softmax(routed, -1).gather(-1, chosen)
+        if c.norm_topk:
+            weights = weights / weights.sum(-1, keepdim=True)
+        out = torch.zeros_like(b)
+        for e in range(c.n_experts):
+            rows, place = torch.nonzero(chosen == e, as_tuple=True)
+            if len(rows) == 0:
+                continue
+            gate = self.linear(f"{i}.w_gate_exps", b[rows], int8, expert=e)
+            up = self.linear(f"{i}.w_up_exps", b[rows], int8, expert=e)
+            y = self.linear(f"{i}.w_down_exps", gate * torch.sigmoid(gate) * up, int8, expert=e)
+            out[rows] += weights[rows, place][:, None] * y
+        margin = order.values[:, c.top_k - 1] - order.values[:, c.top_k]
+        return out, margin / routed.pow(2).mean(-1).sqrt()
+
+    def layer(self, i, h, int8):
+        """(hidden states after layer i, margins of its router or None)."""
+        h = h + self.attention(i, self.rms(h, f"{i}.attn_norm"), int8)
+        b = self.rms(h, f"{i}.ffn_norm")
+        if not self.c.has_experts(i):
+            return h + self.feed_forward(i, b, int8), None
+        added, margin = self.experts(i, b, int8)
+        return h + added, margin
+
+    def run(self, ids, int8):
+        """(logits [len(ids), rows], smallest margin of any router)."""
         h = self.w["tok_embd"][torch.tensor(ids)]
+        smallest = math.inf
         for i in range(self.c.n_layers):
-            h = h + self.attention(i, self.rms(h, f"{i}.attn_norm"), int8)
-            b = self.rms(h, f"{i}.ffn_norm")
-            gate = self.linear(f"{i}.w_gate", b, int8, f"{i}.b_gate")
-            up = self.linear(f"{i}.w_up", b, int8, f"{i}.b_up")
-            h = h + self.linear(f"{i}.w_down", gate * torch.sigmoid(gate) * up, int8, f"{i}.b_down")
-        return self.linear("tok_embd" if self.c.tied else "output", self.rms(h, "output_norm"), int8)
+            h, margin = self.layer(i, h, int8)
+            if margin is not None:
+                smallest = min(smallest, float(margin.min()))
+        head = "tok_embd" if self.c.tied else "output"
+        return self.linear(head, self.rms(h, "output_norm"), int8), smallest
+
+    def logits(self, ids, int8):
+        return self.run(ids, int8)[0]

@@ -1,91 +1,23 @@
 #include <cmath>
-#include <cstring>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <string>
 #include <vector>
 
 #include <gtest/gtest.h>
 
 #include <bloom/engine/engine.hpp>
-#include <bloom/json/reader.hpp>
 #include <bloom/text/detokenizer.hpp>
 #include <bloom/text/tokenizer.hpp>
 
+#include "golden_case.hpp"
 #include "support/engine_fixture.hpp"
 
 /// The models of tests/golden/engine/data against an independent double-precision implementation.
 namespace bloom::engine {
 namespace {
 
-namespace fs = std::filesystem;
-
-struct PromptCase {
-    std::vector<std::int32_t> ids;
-    std::size_t n_positions = 0;
-    std::vector<float> precise, int8; ///< [n_positions, vocab_rows]
-    std::vector<std::int32_t> greedy_precise, greedy_int8;
-};
-
-struct ModelCase {
-    fs::path path;
-    std::int64_t vocab_rows = 0;
-    std::int64_t n_tokens = 0;
-    double tolerance = 0;
-    std::vector<PromptCase> prompts;
-};
-
-std::string read_text(const fs::path& path) {
-    std::ifstream in(path, std::ios::binary);
-    EXPECT_TRUE(in.good()) << path;
-    return {std::istreambuf_iterator<char>(in), {}};
-}
-
-std::vector<float> read_floats(const fs::path& path) {
-    const std::string bytes = read_text(path);
-    std::vector<float> out(bytes.size() / sizeof(float));
-    std::memcpy(out.data(), bytes.data(), out.size() * sizeof(float));
-    return out;
-}
-
-std::vector<std::int32_t> ids_of(const json::Object& o, std::string_view key) {
-    std::vector<std::int32_t> out;
-    for (const json::Value v : o.at(key).value().as_array().value())
-        out.push_back(static_cast<std::int32_t>(v.as_int64().value()));
-    return out;
-}
-
-fs::path data_dir() {
-    return fs::path(BLOOM_SOURCE_DIR) / "tests" / "golden" / "engine" / "data";
-}
-
-ModelCase load_case(const std::string& name) {
-    const fs::path dir = data_dir() / name;
-    json::Parser parser;
-    const json::Object o = parser.parse(read_text(dir / "golden.json")).value().as_object().value();
-    ModelCase out;
-    out.path = dir / o.at("model").value().as_string().value();
-    out.vocab_rows = o.at("vocab_rows").value().as_int64().value();
-    out.n_tokens = o.at("n_tokens").value().as_int64().value();
-    out.tolerance = o.at("tolerance").value().as_double().value();
-    for (const json::Value v : o.at("prompts").value().as_array().value()) {
-        const json::Object p = v.as_object().value();
-        PromptCase c;
-        c.ids = ids_of(p, "ids");
-        c.n_positions =
-            static_cast<std::size_t>(p.at("n_logits_positions").value().as_int64().value());
-        const auto file = [&](const char* key) {
-            return read_floats(dir / p.at(key).value().as_string().value());
-        };
-        c.precise = file("precise_logits_file");
-        c.int8 = file("int8_logits_file");
-        c.greedy_precise = ids_of(p, "greedy_precise");
-        c.greedy_int8 = ids_of(p, "greedy_int8");
-        out.prompts.push_back(std::move(c));
-    }
-    return out;
-}
+using golden::load_case;
+using golden::ModelCase;
+using golden::PromptCase;
 
 std::unique_ptr<Engine> open_engine(const ModelCase& model, compute::Team& team, bool precise,
                                     const kernels::KernelTable* table) {
@@ -144,7 +76,9 @@ std::vector<double> errors(Engine& engine, const PromptCase& c, const std::vecto
 /// An activation that lies on the edge between two int8 codes falls to either side by the last bit
 /// of a float, and one code moves a model this small by about 1 % from there on. Prompts of a few
 /// tokens have been drawn without such edges; among the tens of thousands of activations of a long
-/// one there is always some, so there a position either matches or is off by no more than that.
+/// one there is always some, so there a position either matches or is off by no more than that
+/// (where such a code may send a token to other experts, there are no int8 logits at all).
+/// layer_test compares the long prompts more strictly, a layer at a time.
 constexpr std::size_t kLongPrompt = 32;
 constexpr double kEdge = 0.025;
 
@@ -170,6 +104,7 @@ TEST_P(Golden, LogitsAndGreedyTokens) {
             const auto engine = open_engine(model, team, precise, *t);
             for (const PromptCase& c : model.prompts) {
                 const auto& want = precise ? c.precise : c.int8;
+                if (!precise && want.empty()) continue; // layer by layer instead
                 ASSERT_EQ(want.size(), c.n_positions * static_cast<std::size_t>(model.vocab_rows));
                 check(errors(*engine, c, want), precise, c, model.tolerance);
                 const auto& tokens = precise ? c.greedy_precise : c.greedy_int8;
@@ -198,7 +133,8 @@ TEST_P(Golden, GenerationIsTheSameTokensOneByOne) {
         while (engine->step(out, 0)) {
         }
         const auto ids = *engine->tokenize(prompt);
-        const auto tokens = greedy(*engine, ids, 12, model.n_tokens);
+        // Padding that the vocabulary lists is a token like any other to the engine.
+        const auto tokens = greedy(*engine, ids, 12, engine->info().n_tokens);
         // A decoder of its own: ill-formed bytes have become U+FFFD on the way out.
         std::string shown;
         text::Detokenizer detokenizer(
@@ -215,9 +151,7 @@ TEST_P(Golden, GenerationIsTheSameTokensOneByOne) {
     EXPECT_EQ(engine->pages_in_use(), 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Golden,
-                         testing::Values("llama-gguf-q8_0", "llama-hf-bf16", "llama-mlx-affine8",
-                                         "qwen2-gguf-f16", "qwen3-gguf-q8_0", "qwen3-mlx-affine8"));
+INSTANTIATE_TEST_SUITE_P(Models, Golden, testing::ValuesIn(golden::kCases));
 
 } // namespace
 } // namespace bloom::engine

@@ -34,7 +34,7 @@ struct Check {
 Check check_of(const WeightView& view) {
     Check check;
     std::vector<float> row(static_cast<std::size_t>(view.matrix.k));
-    for (std::int64_t r = 0; r < view.matrix.rows; ++r) {
+    for (std::int64_t r = 0; r < view.matrix.rows * view.n_matrices(); ++r) {
         if (is_vector_role(view.role)) {
             expand_vector(view, row);
         } else {
@@ -86,7 +86,7 @@ TEST(GoldenModels, WeightsAreWhatTheReferenceComputedFrom) {
         EXPECT_EQ(n_checked, checks.size()) << dir;
         ++n_cases;
     }
-    EXPECT_GE(n_cases, 6);
+    EXPECT_GE(n_cases, 9);
 }
 
 TEST(GoldenModels, ConfigurationsAreRead) {
@@ -109,6 +109,18 @@ TEST(GoldenModels, ConfigurationsAreRead) {
     const ModelConfig qwen3 = config("qwen3-gguf-q8_0/model.gguf");
     EXPECT_EQ(qwen3.q_dim(), 128);
     EXPECT_EQ(qwen3.d_model, 96);
+    const ModelConfig moe = config("qwen3moe-gguf-q8_0/model.gguf");
+    EXPECT_EQ(moe.arch, Arch::qwen3_moe);
+    EXPECT_TRUE(moe.experts.normalise);
+    EXPECT_FALSE(moe.has_dense_layers());
+    const ModelConfig mlx_moe = config("qwen3moe-mlx-affine8/model");
+    EXPECT_FALSE(mlx_moe.experts.normalise);
+    EXPECT_FALSE(mlx_moe.has_experts(0)); // mlp_only_layers
+    EXPECT_TRUE(mlx_moe.has_experts(1));
+    const ModelConfig hf_moe = config("qwen3moe-hf-bf16/model");
+    EXPECT_TRUE(hf_moe.experts.normalise);
+    EXPECT_FALSE(hf_moe.has_experts(0)); // decoder_sparse_step
+    EXPECT_TRUE(hf_moe.has_experts(1));
 }
 
 TEST(GoldenModels, DirectoryTokenizersAreRead) {

