@@ -102,6 +102,8 @@ Result<node::NodeOptions> node_options(const Settings& settings) {
     options.max_queued = static_cast<std::int32_t>(settings.integer("engine.max_queued"));
     options.kv_cache_bytes = settings.integer("engine.kv_cache_mib") * kMiB;
     options.precise = settings.flag("engine.precise");
+    if (settings.text("engine.packed_cache") != "off")
+        options.packed_cache = settings.text("engine.packed_cache");
     return options;
 }
 

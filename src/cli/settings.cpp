@@ -199,6 +199,8 @@ const std::vector<Setting>& all_settings() {
          "memory for keys and values; 0: chosen from free memory", 0, 1 << 24},
         {"engine.layers", "--layers", "DARKBLOOM_LAYERS", Kind::integer, "0",
          "only the first N layers; 0: all", 0, 1024},
+        {"engine.packed_cache", "--packed-cache", "DARKBLOOM_PACKED_CACHE", Kind::text, "off",
+         "off, or a folder that keeps packed weights for the next start"},
         {"engine.precise", "--precise", "DARKBLOOM_PRECISE", Kind::flag, "false",
          "32-bit activations over dequantised weights (slow)"},
     };

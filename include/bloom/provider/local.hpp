@@ -16,6 +16,7 @@ struct LocalOptions {
     std::int32_t max_queued = 1024;
     std::int64_t kv_cache_bytes = 0; ///< 0: chosen from free memory
     bool precise = false;
+    std::string packed_cache; ///< directory of packed weights; empty: none
     /// What requests without a seed are drawn from; unpredictable on a real node.
     std::uint64_t seed_base = 0;
 };
