@@ -385,9 +385,9 @@ void prefill(const KernelTable& table, const Shape& s, std::int64_t step, int th
 
 int main(int argc, char** argv) {
     std::map<std::string, std::string> o{
-        {"isa", ""},       {"ctx", "32768"},          {"prompt", "4096"}, {"step", "512"},
-        {"kv_heads", "8"}, {"ratio", "4,8"},          {"dim", "128"}, {"layers","1"}, {"pad","0"},     {"threads", "1,2"},
-        {"secs", "1.0"},   {"what", "decode,prefill"}};
+        {"isa", ""},       {"ctx", "32768"},   {"prompt", "4096"}, {"step", "512"},
+        {"kv_heads", "8"}, {"ratio", "4,8"},   {"dim", "128"},     {"layers", "1"},
+        {"pad", "0"},      {"threads", "1,2"}, {"secs", "1.0"},    {"what", "decode,prefill"}};
     for (int i = 1; i < argc; ++i) {
         const std::string arg = argv[i];
         const std::size_t eq = arg.find('=');
@@ -412,8 +412,11 @@ int main(int argc, char** argv) {
             for (const std::string& ratio : split(o["ratio"])) {
                 for (const std::string& threads : split(o["threads"])) {
                     Shape s{std::atoll(o[what == "decode" ? "ctx" : "prompt"].c_str()),
-                            std::atoi(o["kv_heads"].c_str()), std::atoi(ratio.c_str()),
-                            std::atoi(dim.c_str()), std::atoi(o["layers"].c_str()), std::atoll(o["pad"].c_str())};
+                            std::atoi(o["kv_heads"].c_str()),
+                            std::atoi(ratio.c_str()),
+                            std::atoi(dim.c_str()),
+                            std::atoi(o["layers"].c_str()),
+                            std::atoll(o["pad"].c_str())};
                     const int n = std::atoi(threads.c_str());
                     if (what == "decode") {
                         decode(*table, s, n, secs, probe_data);

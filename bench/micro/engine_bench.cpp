@@ -5,7 +5,8 @@
 //
 //   bloom_bench_engine MODEL.gguf [threads=2] [steps=512] [batch=1] [rounds=5] [load=0]
 //
-// load=1 prints how long loading took instead, and the largest resident size on the way.
+// packed=DIR keeps packed weights there. load=1 prints how long loading took instead, and the
+// largest resident size on the way.
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -135,6 +136,7 @@ struct Options {
     int batch = 1;
     int rounds = 5;
     bool load = false;
+    std::string packed;
 };
 
 struct StepTimes {
@@ -207,6 +209,8 @@ int main(int argc, char** argv) {
             options.batch = number;
         } else if (name == "rounds") {
             options.rounds = number;
+        } else if (name == "packed") {
+            options.packed = value + 1;
         } else if (name == "load") {
             options.load = number != 0;
         } else {
@@ -227,6 +231,7 @@ int main(int argc, char** argv) {
     engine::EngineOptions engine_options;
     engine_options.team = &team;
     engine_options.table = &probed;
+    engine_options.packed_cache = options.packed;
     engine_options.max_seqs = std::max(options.batch, 8);
     const double opened = now_s();
     auto file = engine::ModelFile::open(options.model);

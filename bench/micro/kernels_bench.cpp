@@ -3,7 +3,7 @@
 // instruction set under test. Quote ratios; absolute rates belong to the machine and the minute.
 //
 //   bloom_bench_kernels [isa=NAME] [format=q8_0,affine8_bf16] [k=5120] [m=17408] [layers=4]
-//                       [n=1,4,8,16,128,512] [threads=1,2] [secs=1.0] [json=1]
+//                       [n=1,4,8,16,32,128,512] [threads=1,2] [secs=1.0] [json=1]
 //
 // The weights of all layers together are larger than the caches and lie on huge pages where the
 // system gives them. A repetition is one layer, the next one each time, its activations quantised
@@ -326,7 +326,7 @@ std::vector<std::string> split(const std::string& list) {
 int main(int argc, char** argv) {
     std::map<std::string, std::string> o{
         {"isa", ""},     {"format", "q8_0,affine8_bf16"}, {"k", "5120"},      {"m", "17408"},
-        {"layers", "4"}, {"n", "1,4,8,16,128,512"},       {"threads", "1,2"}, {"secs", "1.0"},
+        {"layers", "4"}, {"n", "1,4,8,16,32,128,512"},    {"threads", "1,2"}, {"secs", "1.0"},
         {"json", "0"}};
     for (int i = 1; i < argc; ++i) {
         const std::string arg = argv[i];

@@ -111,6 +111,8 @@ Result<node::NodeOptions> node_options(const Settings& settings) {
     options.inter_token_ms = static_cast<std::int32_t>(settings.integer("engine.inter_token_ms"));
     options.speculate = settings.text("engine.speculation") == "auto";
     options.precise = settings.flag("engine.precise");
+    if (settings.text("engine.packed_cache") != "off")
+        options.packed_cache = settings.text("engine.packed_cache");
     return options;
 }
 

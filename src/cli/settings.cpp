@@ -205,6 +205,8 @@ const std::vector<Setting>& all_settings() {
          "auto or off: verify several tokens at once where text repeats itself"},
         {"engine.layers", "--layers", "DARKBLOOM_LAYERS", Kind::integer, "0",
          "only the first N layers; 0: all", 0, 1024},
+        {"engine.packed_cache", "--packed-cache", "DARKBLOOM_PACKED_CACHE", Kind::text, "off",
+         "off, or a folder that keeps packed weights for the next start"},
         {"engine.precise", "--precise", "DARKBLOOM_PRECISE", Kind::flag, "false",
          "32-bit activations over dequantised weights (slow)"},
     };

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <bloom/base/check.hpp>
+#include <bloom/base/log.hpp>
 #include <bloom/compute/backend_cpu.hpp>
 
 #include "engine/engine_impl.hpp"
@@ -96,10 +97,21 @@ Result<std::unique_ptr<Engine>> Engine::create(ModelFile file, const EngineOptio
     options.busy_prefill_tokens = std::max(options.busy_prefill_tokens, kPrefillCut);
     BLOOM_TRY(options.table, choose_table(options.table));
     BLOOM_TRY(PromptMaker prompts, PromptMaker::create(file, options.render_ms_max));
-    auto backend = compute::make_cpu_backend({options.table, options.team, options.precise, true});
+    std::unique_ptr<compute::PackedCache> packed;
+    if (!options.packed_cache.empty()) {
+        packed = compute::PackedCache::open(options.packed_cache, as_bytes(file.identity()),
+                                            *options.table);
+    }
+    if (packed && packed->has_file()) file.skip_read_ahead();
+    auto backend = compute::make_cpu_backend(
+        {options.table, options.team, options.precise, true, packed.get()});
     const auto kv_type = options.precise ? kernels::KvType::f32 : kernels::KvType::f16;
     BLOOM_TRY(std::unique_ptr<const Graph> graph,
               load_graph(file, *backend, {options.n_layers, kv_type}));
+    if (packed) {
+        if (const Result<> kept = packed->finish(*options.team); !kept)
+            log::warn("{}", kept.error().message());
+    }
     BLOOM_TRY(const std::vector<std::int64_t> pages, divide_budget(graph->state(), options));
     for (std::size_t g = 0; g < pages.size(); ++g) {
         BLOOM_TRY(const compute::KvPoolId pool,

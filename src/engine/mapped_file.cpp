@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -5,9 +6,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
+#include <bloom/base/checksum.hpp>
 #include <bloom/base/text.hpp>
 #include <bloom/engine/mapped_file.hpp>
 
@@ -160,6 +163,16 @@ Result<> MappedFile::read_at(std::uint64_t offset, MutableByteSpan out) const {
         out = out.subspan(static_cast<std::size_t>(got));
     }
     return {};
+}
+
+std::string MappedFile::identity() const {
+    constexpr std::size_t kHead = std::size_t{1} << 20;
+    struct stat info{};
+    if (!fd_ || ::fstat(fd_.get(), &info) != 0) return {};
+    std::vector<std::uint8_t> head(static_cast<std::size_t>(std::min<std::uint64_t>(size_, kHead)));
+    if (!read_at(0, head)) return {};
+    return fmt::format("{} {}.{:09} {:016x}", size_, info.st_mtim.tv_sec, info.st_mtim.tv_nsec,
+                       checksum64(head));
 }
 
 Result<> MappedFile::check_unchanged() const {

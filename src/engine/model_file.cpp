@@ -24,6 +24,7 @@ struct ModelFile::Impl {
     std::string name;
     ModelConfig config;
     Weights weights;
+    bool reads_ahead = true;
 
     explicit Impl(GgufFile file) : source(std::move(file)) {}
 
@@ -318,10 +319,25 @@ void ModelFile::vector(const WeightView& view, std::span<float> out) const {
     }
 }
 
+std::string ModelFile::identity() const {
+    std::string out;
+    for (const MappedFile& file : impl_->files()) {
+        const std::string one = file.identity();
+        if (one.empty()) return {};
+        out += one;
+        out += '\n';
+    }
+    return out;
+}
+
+void ModelFile::skip_read_ahead() noexcept {
+    impl_->reads_ahead = false;
+}
+
 Result<> ModelFile::begin_layer(std::int64_t layer) const {
     for (const MappedFile& file : impl_->files())
         BLOOM_OK(file.check_unchanged());
-    impl_->advise_layer(layer, Advice::will_need);
+    if (impl_->reads_ahead) impl_->advise_layer(layer, Advice::will_need);
     return {};
 }
 

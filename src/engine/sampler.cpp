@@ -17,8 +17,10 @@ using Candidate = SamplerScratch::Candidate;
 constexpr std::int32_t kHeapTopK = 1024;
 /// Buckets by logit: of a few thousand candidates each gets a few dozen.
 constexpr std::size_t kBuckets = 256;
-/// Small tokens that top_p supposes at first, see gather_nucleus.
-constexpr double kFewSmallTokens = 8192;
+/// Share of small tokens that top_p supposes at first, see gather_nucleus, and how many times more
+/// it does next. An eighth is right for normally distributed logits whose nucleus has thousands.
+constexpr double kSmallShare = 0.125;
+constexpr double kMoreSmall = 4;
 /// More than the error of a weight whose logarithm is above -104: below that it is zero.
 constexpr double kLogSlack = 1e-4;
 constexpr std::size_t kFirstRoom = 4096;
@@ -80,11 +82,17 @@ void weigh(const Row& row, std::size_t n) {
                               s.weights.data());
 }
 
+/// Four sums that take weights in turn, so that no addition waits for the one before.
 double sum_of(std::span<const float> weights) noexcept {
-    double sum = 0.0;
-    for (const float w : weights)
-        sum += static_cast<double>(w);
-    return sum;
+    double sums[4] = {};
+    std::size_t i = 0;
+    for (; i + 4 <= weights.size(); i += 4) {
+        for (std::size_t j = 0; j < 4; ++j)
+            sums[j] += static_cast<double>(weights[i + j]);
+    }
+    for (; i < weights.size(); ++i)
+        sums[0] += static_cast<double>(weights[i]);
+    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
 
 /// Sums of all weights by block into `sums`; returns their total.
@@ -113,20 +121,30 @@ std::size_t pick(std::span<const float> weights, double sum, double target) noex
     return last;
 }
 
+/// Where a running sum of `sums` passes `target`, and the sum before it; the last that is not zero
+/// where rounding keeps the sum from it.
+struct Passing {
+    std::size_t block = 0;
+    double before = 0.0;
+};
+
+Passing pass(std::span<const double> sums, double target) noexcept {
+    Passing p;
+    double sum = 0.0;
+    for (std::size_t b = 0; b < sums.size(); ++b) {
+        if (sums[b] == 0.0) continue;
+        p = {b, sum};
+        sum += sums[b];
+        if (sum > target) break;
+    }
+    return p;
+}
+
 /// Any token: the sums lead to a block, its weights to the token.
 std::int32_t draw_any(const Row& row, double u) {
     SamplerScratch& s = row.scratch;
     const double target = u * weigh_all(row);
-    std::size_t block = 0;
-    double before = 0.0;
-    double sum = 0.0;
-    for (std::size_t b = 0; b < s.sums.size(); ++b) {
-        if (s.sums[b] == 0.0) continue;
-        block = b;
-        before = sum;
-        sum += s.sums[b];
-        if (sum > target) break;
-    }
+    const auto [block, before] = pass(s.sums, target);
     const auto first = static_cast<std::int64_t>(block) * kernels::kSoftmaxBlock;
     const std::int64_t n = std::min<std::int64_t>(row.n - first, kernels::kSoftmaxBlock);
     make_room(s.weights, static_cast<std::size_t>(n));
@@ -161,11 +179,19 @@ public:
     std::int32_t draw(float min_p, double u);
 
 private:
-    /// What is kept of bucket b.
     std::span<Candidate> bucket(std::size_t b) const noexcept {
-        const std::size_t begin = b == 0 ? 0 : std::min<std::size_t>(s_.ends[b - 1], n_kept_);
-        return std::span(s_.candidates)
-            .subspan(begin, std::min<std::size_t>(s_.ends[b], n_kept_) - begin);
+        const std::size_t begin = b == 0 ? 0 : s_.ends[b - 1];
+        return std::span(s_.candidates).subspan(begin, s_.ends[b] - begin);
+    }
+
+    /// Drops what follows candidate `n_kept` - 1, which bucket b holds.
+    void end_in(std::size_t b, std::size_t n_kept);
+
+    static double weight_of(std::span<const Candidate> part) noexcept {
+        double sum = 0.0;
+        for (const Candidate& c : part)
+            sum += static_cast<double>(c.weight);
+        return sum;
     }
 
     static void sort(std::span<Candidate> part) {
@@ -176,17 +202,16 @@ private:
             std::sort(part.begin(), part.end(), before);
     }
 
-    SamplerScratch& s_;
-    std::size_t n_kept_;
+    SamplerScratch& s_; ///< ends and sums: where each bucket ends and what it weighs
 };
 
-Ranking::Ranking(SamplerScratch& scratch, std::size_t n, float largest, bool sorted)
-    : s_(scratch), n_kept_(n) {
+Ranking::Ranking(SamplerScratch& scratch, std::size_t n, float largest, bool sorted) : s_(scratch) {
     make_room(s_.candidates, n);
     if (sorted) {
-        s_.ends.assign(1, static_cast<std::uint32_t>(n));
         for (std::size_t i = 0; i < n; ++i)
             s_.candidates[i] = {s_.values[i], s_.weights[i], s_.ids[i]};
+        s_.ends.assign(1, static_cast<std::uint32_t>(n));
+        s_.sums.assign(1, weight_of(std::span(s_.candidates).first(n)));
         return;
     }
     float smallest = largest;
@@ -197,12 +222,16 @@ Ranking::Ranking(SamplerScratch& scratch, std::size_t n, float largest, bool sor
     const double range = top - static_cast<double>(smallest);
     const double per_unit = range > 0.0 ? static_cast<double>(kBuckets) / range : 0.0;
     const auto bucket_of = [&](float logit) {
-        const auto b = static_cast<std::size_t>((top - static_cast<double>(logit)) * per_unit);
-        return std::min(b, kBuckets - 1);
+        const auto b = static_cast<std::int32_t>((top - static_cast<double>(logit)) * per_unit);
+        return std::min(static_cast<std::size_t>(b), kBuckets - 1);
     };
     s_.ends.assign(kBuckets, 0);
-    for (std::size_t i = 0; i < n; ++i)
-        ++s_.ends[bucket_of(s_.values[i])];
+    s_.sums.assign(kBuckets, 0.0);
+    for (std::size_t i = 0; i < n; ++i) {
+        const std::size_t b = bucket_of(s_.values[i]);
+        ++s_.ends[b];
+        s_.sums[b] += static_cast<double>(s_.weights[i]);
+    }
     std::uint32_t begin = 0;
     for (std::uint32_t& end : s_.ends) // for now where the bucket's next candidate goes
         begin += std::exchange(end, begin);
@@ -212,69 +241,67 @@ Ranking::Ranking(SamplerScratch& scratch, std::size_t n, float largest, bool sor
     }
 }
 
+void Ranking::end_in(std::size_t b, std::size_t n_kept) {
+    s_.ends.resize(b + 1);
+    s_.sums.resize(b + 1);
+    s_.ends[b] = static_cast<std::uint32_t>(n_kept);
+    s_.sums[b] = weight_of(bucket(b));
+}
+
 void Ranking::keep_count(std::size_t k) {
-    if (k >= n_kept_) return;
-    const auto b = std::upper_bound(s_.ends.begin(), s_.ends.end(), k) - s_.ends.begin();
-    sort(bucket(static_cast<std::size_t>(b)));
-    n_kept_ = k;
+    if (k >= s_.ends.back()) return;
+    const auto b = static_cast<std::size_t>(std::upper_bound(s_.ends.begin(), s_.ends.end(), k) -
+                                            s_.ends.begin());
+    sort(bucket(b));
+    end_in(b, k);
 }
 
 void Ranking::keep_weight(double wanted) {
     double sum = 0.0;
-    std::size_t n = 0;
     for (std::size_t b = 0; b < s_.ends.size(); ++b) {
         const std::span<Candidate> part = bucket(b);
-        double with = sum;
-        for (const Candidate& c : part)
-            with += static_cast<double>(c.weight);
-        if (with >= wanted && !part.empty()) {
-            sort(part);
-            for (const Candidate& c : part) {
-                sum += static_cast<double>(c.weight);
-                ++n;
-                if (sum >= wanted) break;
-            }
-            n_kept_ = n;
-            return;
+        if (sum + s_.sums[b] < wanted || part.empty()) {
+            sum += s_.sums[b];
+            continue;
         }
-        sum = with;
-        n += part.size();
+        sort(part);
+        auto last = part.begin();
+        sum += static_cast<double>(last->weight);
+        while (sum < wanted && last + 1 != part.end()) {
+            ++last;
+            sum += static_cast<double>(last->weight);
+        }
+        end_in(b, static_cast<std::size_t>(&*last - s_.candidates.data()) + 1);
+        return;
     }
 }
 
 double Ranking::weight() const noexcept {
     double sum = 0.0;
-    for (std::size_t i = 0; i < n_kept_; ++i)
-        sum += static_cast<double>(s_.candidates[i].weight);
+    for (const double part : s_.sums)
+        sum += part;
     return sum;
 }
 
 std::int32_t Ranking::draw(float min_p, double u) {
-    for (std::size_t i = 0; i < n_kept_; ++i) {
-        float& w = s_.candidates[i].weight;
-        w = w < min_p ? 0.0F : w;
+    if (min_p > 0.0F) {
+        for (std::size_t b = 0; b < s_.ends.size(); ++b) {
+            for (Candidate& c : bucket(b))
+                c.weight = c.weight < min_p ? 0.0F : c.weight;
+            s_.sums[b] = weight_of(bucket(b));
+        }
     }
     const double target = u * weight();
-    double sum = 0.0;
-    std::size_t last = 0; // bucket
-    double before = 0.0;
-    for (std::size_t b = 0; b < s_.ends.size(); ++b) {
-        const double start = sum;
-        for (const Candidate& c : bucket(b))
-            sum += static_cast<double>(c.weight);
-        if (sum == start) continue;
-        last = b;
-        before = start;
-        if (sum > target) break;
-    }
-    const std::span<Candidate> part = bucket(last);
+    const Passing passing = pass(s_.sums, target);
+    const std::span<Candidate> part = bucket(passing.block);
     sort(part);
+    double sum = passing.before;
     std::int32_t token = part.front().token;
     for (const Candidate& c : part) {
         if (c.weight == 0.0F) continue;
-        before += static_cast<double>(c.weight);
+        sum += static_cast<double>(c.weight);
         token = c.token;
-        if (before > target) break;
+        if (sum > target) break;
     }
     return token;
 }
@@ -287,14 +314,12 @@ std::size_t gather_nucleus(const Row& row, double top_p, double* wanted) {
     // Tokens lighter than rest / n hold less than the rest together, however many there are. That
     // takes in thousands that do not matter; so first as if there were few such tokens, and what
     // was found tells whether that was enough.
-    const auto n_small = static_cast<double>(row.n);
-    std::size_t n = 0;
-    for (const double supposed : {std::min(kFewSmallTokens, n_small), n_small}) {
-        n = gather_heavier(row, rest / supposed);
+    const auto most = static_cast<double>(row.n);
+    for (double supposed = kSmallShare * most;; supposed *= kMoreSmall) {
+        const std::size_t n = gather_heavier(row, rest / std::min(supposed, most));
         weigh(row, n);
-        if (sum_of({row.scratch.weights.data(), n}) >= *wanted) break;
+        if (supposed >= most || sum_of({row.scratch.weights.data(), n}) >= *wanted) return n;
     }
-    return n;
 }
 
 } // namespace

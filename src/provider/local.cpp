@@ -371,6 +371,7 @@ private:
         options.team = loading.team.get();
         options.table = table_;
         options.precise = options_.precise;
+        options.packed_cache = options_.packed_cache;
         options.seed_base = options_.seed_base;
         options.n_layers = options_.n_layers;
         options.ctx_len = options_.ctx;

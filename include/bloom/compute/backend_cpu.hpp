@@ -3,6 +3,7 @@
 #include <memory>
 
 #include <bloom/compute/backend.hpp>
+#include <bloom/compute/packed_cache.hpp>
 #include <bloom/compute/team.hpp>
 
 namespace bloom::compute {
@@ -14,6 +15,9 @@ struct CpuBackendOptions {
     bool precise = false;
     /// Off: every operation by itself. The results are the same bits; tests compare them.
     bool fuse = true;
+    /// Where packed matrices come from and go to while weights are uploaded; none: they are packed.
+    /// Its finish() is the caller's.
+    PackedCache* packed = nullptr;
 };
 
 /// The back end for processors. Compiling groups operations into regions, each at most two

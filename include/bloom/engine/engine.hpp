@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <span>
 #include <string>
@@ -59,6 +60,8 @@ struct EngineOptions {
     /// token.
     bool speculate = true;
     bool cache_prefixes = true;
+    /// Directory of packed weights from earlier starts (compute::PackedCache); empty: none.
+    std::filesystem::path packed_cache;
     /// What sequences without a seed of their own are drawn from, together with their request id.
     std::uint64_t seed_base = 0;
     /// Longest time that a chat template may take for one request; running streams wait meanwhile.

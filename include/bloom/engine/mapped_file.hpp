@@ -51,6 +51,10 @@ public:
     /// Errors: truncated when the range passes the size; corrupt when the file has become shorter.
     Result<> read_at(std::uint64_t offset, MutableByteSpan out) const;
 
+    /// Size, time of change and a checksum of the first MiB; empty for bytes in memory or when the
+    /// system does not say.
+    std::string identity() const;
+
     /// Errors: corrupt when the file's size is not what it was at opening.
     Result<> check_unchanged() const;
 

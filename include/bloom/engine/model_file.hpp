@@ -91,6 +91,12 @@ public:
     /// What is odd but does not stop the model: unused tensors, a wrong size in the shard index.
     std::vector<std::string> warnings() const;
 
+    /// What tells these files from others without reading them whole: size, time of change and a
+    /// checksum of the first bytes of each. Empty for bytes in memory.
+    std::string identity() const;
+
+    /// The weights will hardly be read: begin_layer() shall not bring them in.
+    void skip_read_ahead() noexcept;
     /// Before a layer is packed: reads ahead and checks that no file has changed its size since it
     /// was opened. `layer` -1: the weights outside of layers. Errors: corrupt.
     Result<> begin_layer(std::int64_t layer) const;

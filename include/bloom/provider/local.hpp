@@ -20,6 +20,7 @@ struct LocalOptions {
     std::int32_t inter_token_ms = 0; ///< bound on the time between tokens; 0: none
     bool speculate = true;           ///< prompt lookup
     bool precise = false;
+    std::string packed_cache; ///< directory of packed weights; empty: none
     /// What requests without a seed are drawn from; unpredictable on a real node.
     std::uint64_t seed_base = 0;
     /// The clock of deadlines and of step times, the driver's in simulation; empty: the machine's

@@ -21,9 +21,11 @@ using Vi = __m256i;
 
 constexpr int kLanes = 8;
 constexpr int kPanelVecs = 2;
-// 8 accumulators, 2 codes, 1 activation, 2 products of 16 registers.
-constexpr int kTileTokens = 4;
-constexpr int kStreamTokens = 4;
+// Dot products of 6 tokens are 12 of 16 registers, 2 hold codes, 1 an activation, 1 a product: sums
+// are kept in L1.
+constexpr int kTileTokens = 6;
+constexpr int kStreamTokens = 6;
+constexpr int kRegisterTokens = 1;
 // 12 sums, 2 keys or values, 1 query or weight.
 constexpr int kAttentionRows = 6;
 constexpr int kAttentionSums = 12;
@@ -192,7 +194,7 @@ inline Vf vload_f32(const std::uint8_t* p) noexcept {
     return _mm256_loadu_ps(reinterpret_cast<const float*>(p));
 }
 
-inline std::int32_t dot_start(std::int32_t init, bool biased) noexcept {
+constexpr std::int32_t dot_start(std::int32_t init, bool biased) noexcept {
     return biased ? 0 : init;
 }
 

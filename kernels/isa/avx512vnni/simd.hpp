@@ -20,10 +20,11 @@ using Vi = __m512i;
 
 constexpr int kLanes = 16;
 constexpr int kPanelVecs = 2;
-// 12 + 12 accumulators, 2 codes, 1 activation of 32 registers.
+// Dot products and sums of 6 tokens are 24 of 32 registers, 2 hold codes, 1 an activation. A tile
+// of 8 keeps its sums in L1.
 constexpr int kTileTokens = 6;
-// 16 + 16: the f32 accumulators go through the stack once a group, which streaming hides.
 constexpr int kStreamTokens = 8;
+constexpr int kRegisterTokens = 6;
 // 24 sums, 2 keys or values, 1 query or weight.
 constexpr int kAttentionRows = 12;
 constexpr int kAttentionSums = 24;
@@ -184,7 +185,7 @@ inline Vf vload_f32(const std::uint8_t* p) noexcept {
     return _mm512_loadu_ps(p);
 }
 
-inline std::int32_t dot_start(std::int32_t init, bool biased) noexcept {
+constexpr std::int32_t dot_start(std::int32_t init, bool biased) noexcept {
     return biased ? 0 : init;
 }
 

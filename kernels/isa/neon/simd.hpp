@@ -26,6 +26,7 @@ constexpr int kStep = 4;
 constexpr int kTileTokens = 6;
 // 16 + 16: as for AVX-512, the f32 accumulators go through the stack once a group.
 constexpr int kStreamTokens = 8;
+constexpr int kRegisterTokens = 6;
 // 24 sums, 4 keys or values, 1 query or weight of 32 registers.
 constexpr int kAttentionRows = 6;
 constexpr int kAttentionSums = 24;
@@ -204,7 +205,7 @@ inline Vi dot_step(Vi acc, Codes codes, const XCode* x) noexcept {
     return vusdotq_s32(acc, codes, vreinterpretq_s8_s32(vdupq_n_s32(four)));
 }
 
-inline std::int32_t dot_start(std::int32_t init, bool biased) noexcept {
+constexpr std::int32_t dot_start(std::int32_t init, bool biased) noexcept {
     return biased ? 0 : init;
 }
 
@@ -225,7 +226,7 @@ inline Vi dot_step(Vi acc, Codes codes, const XCode* x) noexcept {
 
 // init = -128 * sum q: where codes count as they are it is missing, where they count minus 128 it
 // is there already.
-inline std::int32_t dot_start(std::int32_t init, bool biased) noexcept {
+constexpr std::int32_t dot_start(std::int32_t init, bool biased) noexcept {
     return biased ? -init : 0;
 }
 

@@ -18,6 +18,7 @@ constexpr int kPanelVecs = 2;      ///< a panel is kPanelVecs * kLanes rows
 constexpr int kStep = 16;          ///< columns of a row that one dot_step takes
 constexpr int kTileTokens = 4;     ///< tokens that share the codes of a chunk
 constexpr int kStreamTokens = 4;   ///< tokens that share a panel streamed from memory
+constexpr int kRegisterTokens = 4; ///< a tile of more tokens keeps its f32 sums in memory
 constexpr int kAttentionRows = 2;  ///< rows of an attention tile
 constexpr int kAttentionSums = 8;  ///< vectors of sums that such a tile keeps in registers
 constexpr bool kWidens = false;    ///< activations need a buffer to become XCode
@@ -250,7 +251,7 @@ inline Vi dot_step(Vi acc, Codes codes, const XCode* x) noexcept {
 
 /// Where the sum of a group starts: what dot_step adds up to from here is sum of code * q for a
 /// biased format, sum of (code - 128) * q for another. init = -128 * sum q.
-inline std::int32_t dot_start(std::int32_t init, bool biased) noexcept {
+constexpr std::int32_t dot_start(std::int32_t init, bool biased) noexcept {
     return biased ? 0 : init;
 }
 

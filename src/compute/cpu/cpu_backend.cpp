@@ -77,18 +77,26 @@ Result<WeightId> CpuBackend::upload_experts(std::span<const kernels::SourceMatri
     const std::size_t bytes =
         round_up(table_.packed_bytes(first.format, first.rows, first.k), kAlignment);
     BLOOM_TRY(std::uint8_t* const data, arena_.take(bytes * experts.size()));
-    const int n_workers = team_.size();
-    team_.run([&](int w) {
-        for (std::size_t e = 0; e < experts.size(); ++e) {
-            const Range r = split_range(first.rows, table_.panel_rows, w, n_workers);
-            if (r.begin < r.end) table_.pack(experts[e], r.begin, r.end, data + e * bytes);
-        }
-    });
+    const MutableByteSpan packed{data, bytes * experts.size()};
+    PackedCache* const cache = options_.packed;
+    if (cache == nullptr || !cache->load(experts, packed, team_)) pack(experts, bytes, data);
+    if (cache != nullptr) cache->add(packed);
     weights_.push_back({.matrix = {first.format, first.rows, first.k, data},
                         .is_vector = false,
                         .n_experts = static_cast<std::int64_t>(experts.size()),
                         .expert_bytes = bytes});
     return static_cast<WeightId>(weights_.size() - 1);
+}
+
+void CpuBackend::pack(std::span<const kernels::SourceMatrix> experts, std::size_t bytes,
+                      std::uint8_t* data) {
+    const int n_workers = team_.size();
+    team_.run([&](int w) {
+        const Range r = split_range(experts[0].rows, table_.panel_rows, w, n_workers);
+        if (r.begin >= r.end) return;
+        for (std::size_t e = 0; e < experts.size(); ++e)
+            table_.pack(experts[e], r.begin, r.end, data + e * bytes);
+    });
 }
 
 Result<WeightId> CpuBackend::upload_vector(std::span<const float> values) {

@@ -177,6 +177,10 @@ private:
     // sample
     static std::int32_t best_of(std::span<const std::int32_t> parts, std::span<const float> logits);
 
+    // upload
+    void pack(std::span<const kernels::SourceMatrix> experts, std::size_t bytes,
+              std::uint8_t* data);
+
     // compile
     Result<> reserve_scratch(std::size_t shared, std::size_t prepared, std::size_t per_worker);
     std::size_t prepared_bytes(const Plan& plan, std::int64_t rows) const;
