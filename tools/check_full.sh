@@ -27,8 +27,8 @@ sanitized_node() { # preset
 }
 
 large_counts() {
-  DARKBLOOM_SIM_SEEDS=10000 DARKBLOOM_KERNEL_CASES=100000 \
-    tests --kinds sim,kernels --timeout-s 7200 build/release
+  DARKBLOOM_SIM_SEEDS=10000 DARKBLOOM_KERNEL_CASES=100000 DARKBLOOM_PROPERTY_CASES=100000 \
+    tests --kinds sim,kernels,property --timeout-s 7200 build/release
 }
 
 fuzz_target() { # name seconds
