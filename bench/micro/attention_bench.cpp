@@ -4,7 +4,8 @@
 // minute.
 //
 //   bloom_bench_attention [isa=NAME] [ctx=32768] [prompt=4096] [step=512] [kv_heads=8]
-//                         [ratio=4,8] [dim=128] [threads=1,2] [secs=1.0] [what=decode,prefill]
+//                         [ratio=4,8] [dim=128] [layers=1] [threads=1,2] [secs=1.0]
+//                         [what=decode,prefill]
 //
 // Decode is one row at position ctx - 1; prefill is a prompt of `prompt` tokens, `step` rows at a
 // time, as the engine runs it. Pages lie in random order in memory on huge pages, keys and values
@@ -195,8 +196,7 @@ struct Shape {
     int kv_heads;
     int ratio;
     int dim;
-    int layers;
-    std::int64_t pad;
+    int layers; ///< pages are as far apart as in a model of so many
 };
 
 class Bench {
@@ -204,7 +204,7 @@ public:
     Bench(const KernelTable& table, const Shape& s, const std::uint8_t* probe_data)
         : table_(table), s_(s), probe_data_(probe_data) {
         const std::int64_t n_pages = (s.tokens + kPageTokens - 1) / kPageTokens;
-        page_bytes_ = std::int64_t{2} * s.kv_heads * kPageTokens * s.dim * 2 * s.layers + s.pad;
+        page_bytes_ = std::int64_t{2} * s.kv_heads * kPageTokens * s.dim * 2 * s.layers;
         bloom::Rng rng(3);
         for (std::int64_t p = 0; p < n_pages; ++p)
             pages_.push_back(static_cast<std::int32_t>(p));
@@ -429,9 +429,10 @@ void prefill(const KernelTable& table, const Shape& s, std::int64_t step, int th
 
 int main(int argc, char** argv) {
     std::map<std::string, std::string> o{
-        {"isa", ""},       {"ctx", "32768"},   {"prompt", "4096"}, {"step", "512"},
-        {"kv_heads", "8"}, {"ratio", "4,8"},   {"dim", "128"},     {"layers", "1"},
-        {"pad", "0"},      {"threads", "1,2"}, {"secs", "1.0"},    {"what", "decode,prefill"}};
+        {"isa", ""},     {"ctx", "32768"},          {"prompt", "4096"},
+        {"step", "512"}, {"kv_heads", "8"},         {"ratio", "4,8"},
+        {"dim", "128"},  {"layers", "1"},           {"threads", "1,2"},
+        {"secs", "1.0"}, {"what", "decode,prefill"}};
     for (int i = 1; i < argc; ++i) {
         const std::string arg = argv[i];
         const std::size_t eq = arg.find('=');
@@ -456,11 +457,8 @@ int main(int argc, char** argv) {
             for (const std::string& ratio : split(o["ratio"])) {
                 for (const std::string& threads : split(o["threads"])) {
                     Shape s{std::atoll(o[what == "decode" ? "ctx" : "prompt"].c_str()),
-                            std::atoi(o["kv_heads"].c_str()),
-                            std::atoi(ratio.c_str()),
-                            std::atoi(dim.c_str()),
-                            std::atoi(o["layers"].c_str()),
-                            std::atoll(o["pad"].c_str())};
+                            std::atoi(o["kv_heads"].c_str()), std::atoi(ratio.c_str()),
+                            std::atoi(dim.c_str()), std::atoi(o["layers"].c_str())};
                     const int n = std::clamp(std::atoi(threads.c_str()), 1, kMaxThreads);
                     if (what == "decode") {
                         decode(*table, s, n, secs, probe_data);

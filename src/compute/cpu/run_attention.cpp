@@ -14,6 +14,9 @@ constexpr std::int64_t kChunk = kernels::kAttentionChunk;
 constexpr std::int64_t kChunkOverhead = 16;
 /// Up to this many queries reading the keys and values is what takes the time.
 constexpr std::int64_t kMemoryBoundQueries = 8;
+/// Up to this many of them, as decode and verification have, heads are grouped for long runs of
+/// memory; more of them repay what they read anyway.
+constexpr std::int32_t kMemoryBoundBlock = 32;
 /// A barrier and the rows before it, which attention by heads does without.
 constexpr std::int64_t kPhaseCost = 1024;
 /// From this much for each worker on, two more barriers matter less than reading all heads of a
@@ -134,12 +137,16 @@ AttentionWork CpuBackend::attention_work(const AttentionOp& op) const noexcept {
     AttentionWork work = whole_heads(op);
     const std::int32_t ratio = op.n_heads / work.pool->spec.n_kv_heads;
     const std::int64_t n = count(RowKind::tokens);
-    bool single = true; // rows that follow none of their sequence
+    std::int32_t widest = 0; // rows of a block
     work.rows = kernels::kAttentionBlock / work.heads;
-    for (std::int64_t r = 0; r < n && single; ++r)
-        single = block_at(work, r).n_rows == 1;
-    if (single && work.kv_parts == 1) {
-        work.kv_heads = std::min(work.pool->spec.n_kv_heads, kernels::kAttentionQueries / ratio);
+    for (std::int64_t r = 0; r < n;) {
+        const std::int32_t n_rows = block_at(work, r).n_rows;
+        widest = std::max(widest, n_rows);
+        r += n_rows;
+    }
+    if (work.kv_parts == 1 && widest * ratio <= kMemoryBoundBlock) {
+        work.kv_heads =
+            std::min(work.pool->spec.n_kv_heads, kernels::kAttentionQueries / (widest * ratio));
     }
     // Wide groups read memory in long runs and heads of one KV head share what they read of it;
     // both give way where they would leave workers with nothing.

@@ -25,7 +25,7 @@ struct Shape {
     std::uint64_t seed = 1;
 };
 
-struct Setup {
+struct Config {
     int workers = 1;
     bool fuse = true;
 };
@@ -49,11 +49,11 @@ struct Part {
 /// out as logits.
 class Attender {
 public:
-    explicit Attender(const Shape& shape, const Setup& setup = {})
-        : shape_(shape), team_(setup.workers) {
+    explicit Attender(const Shape& shape, const Config& config = {})
+        : shape_(shape), team_(config.workers) {
         const kernels::KernelTable* table =
             kernels::select_table(kernels::detect_cpu_features(), nullptr);
-        backend_ = make_cpu_backend({table, &team_, true, setup.fuse});
+        backend_ = make_cpu_backend({table, &team_, true, config.fuse});
         Rng rng(shape.seed);
         q_ = upload(shape.n_heads * shape.dim, q_values_, rng);
         k_ = upload(shape.n_kv_heads * shape.dim, k_values_, rng);
@@ -238,13 +238,14 @@ TEST(CpuAttention, NeitherCutsNorWorkersChangeBits) {
 }
 
 TEST(CpuAttention, OneLongSequenceFeedsAllWorkers) {
-    for (const std::int32_t n_heads : {1, 5}) {
-        const Shape shape{.n_heads = n_heads, .n_kv_heads = 1, .dim = 8};
+    const std::int32_t heads[][2] = {{1, 1}, {5, 1}, {6, 3}};
+    for (const auto& h : heads) {
+        const Shape shape{.n_heads = h[0], .n_kv_heads = h[1], .dim = 8};
         Attender one(shape);
         const Sequence s = one.sequence(3000, 6);
         one.prefill(s, 0, 2998, 1000);
         const Rows want = one.prefill(s, 2998, 3000, 1);
-        for (const int workers : {2, 3, 5, 16}) {
+        for (const int workers : {1, 2, 3, 5, 16}) {
             Attender a(shape, {workers});
             const Sequence same = a.sequence(3000, 6);
             a.prefill(same, 0, 2998, 1000);
@@ -257,10 +258,12 @@ TEST(CpuAttention, OneLongSequenceFeedsAllWorkers) {
 
 TEST(CpuAttention, WhatElseIsInTheBatchChangesNothing) {
     const std::int64_t lengths[] = {1, 3, 40, 513, 1030, 600, 17};
-    for (const int workers : {1, 2, 5}) {
+    // Without fusing, decode too is cut at chunks instead of heads.
+    for (const Config& config : {Config{1, true}, Config{2, true}, Config{5, true},
+                                 Config{1, false}, Config{2, false}, Config{5, false}}) {
         for (const std::int32_t window : {0, 33}) {
             const Shape shape{.window = window};
-            Attender together(shape, {workers});
+            Attender together(shape, config);
             Attender alone(shape);
             std::vector<Sequence> seqs, copies;
             std::vector<Part> decode, mixed;
