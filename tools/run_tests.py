@@ -5,6 +5,7 @@ usage: tools/run_tests.py [--kinds unit,golden,...] [--append FILE] BUILD_DIR...
 Prints the output of what failed and closes with one line of counts. Never passes with no test.
 """
 import argparse
+import fcntl
 import json
 import os
 import pathlib
@@ -99,9 +100,12 @@ def main() -> int:
             run_script("format", [str(root / "tools/check_format")], counts)
             run_script("isa objects", [str(root / "tools/check_isa_objects.sh"), build], counts)
     if args.counts:
-        path = pathlib.Path(args.counts)
-        before = json.loads(path.read_text()) if path.exists() else [0, 0, 0]
-        path.write_text(json.dumps([before[0] + counts.passed, before[1] + counts.failed, before[2] + counts.skipped]))
+        with open(args.counts, "a+", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # calls may run side by side
+            file.seek(0)
+            before = json.loads(file.read() or "[0, 0, 0]")
+            file.truncate(0)
+            file.write(json.dumps([before[0] + counts.passed, before[1] + counts.failed, before[2] + counts.skipped]))
     print(f"{counts.passed} passed, {counts.failed} failed, {counts.skipped} skipped")
     return 1 if counts.failed or counts.passed == 0 else 0
 
