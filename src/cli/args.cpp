@@ -181,7 +181,8 @@ void add_bench_kernels(CLI::App& bench, Arguments& a, SettingFlags& flags) {
     verb->add_option("--shapes", a.bench.catalog,
                      "a model of bench/shapes, or all: every matrix of it")
         ->type_name("");
-    verb->add_option("--shapes-file", a.bench.shapes_files, "the same from a file")->type_name("");
+    verb->add_option("--shapes-file", a.bench.shapes_files, "the same from a file of that kind")
+        ->type_name("");
     verb->add_option("--format", a.bench.format, "q8_0 or affine8")
         ->type_name("")
         ->check(CLI::IsMember({"q8_0", "affine8"}));

@@ -51,7 +51,8 @@ void write_ceilings(json::Writer& w, const std::vector<measure::Ceiling>& ceilin
         w.key("read_plain_gb_per_s").number(c.read_plain_gb_per_s);
         w.key("read_small_pages_gb_per_s").number(c.read_small_pages_gb_per_s);
         w.key("dot_gops").number(c.dot_gops).key("fma_gflops").number(c.fma_gflops);
-        w.key("clock_ghz").number(c.clock_ghz).end_object();
+        w.key("clock_ghz").number(c.clock_ghz);
+        w.key("disturbed").boolean(c.disturbed).end_object();
     }
     w.end_array();
 }
@@ -61,9 +62,10 @@ std::string ceilings_table(const std::vector<measure::Ceiling>& ceilings) {
         fmt::format("{:>7} {:>12} {:>12} {:>12} {:>12} {:>12} {:>7}\n", "threads", "read GB/s",
                     "no prefetch", "4 kB pages", "dots GOPS", "fma GFLOPS", "GHz");
     for (const measure::Ceiling& c : ceilings) {
-        out += fmt::format("{:7} {:12.1f} {:12.1f} {:12.1f} {:12.0f} {:12.0f} {:7.2f}\n", c.threads,
-                           c.read_gb_per_s, c.read_plain_gb_per_s, c.read_small_pages_gb_per_s,
-                           c.dot_gops, c.fma_gflops, c.clock_ghz);
+        out += fmt::format("{:7} {:12.1f} {:12.1f} {:12.1f} {:12.0f} {:12.0f} {:7.2f}{}\n",
+                           c.threads, c.read_gb_per_s, c.read_plain_gb_per_s,
+                           c.read_small_pages_gb_per_s, c.dot_gops, c.fma_gflops, c.clock_ghz,
+                           c.disturbed ? "  all disturbed" : "");
     }
     return out;
 }

@@ -20,13 +20,35 @@ std::string_view format_name(kernels::WeightFormat format) {
     return format == kernels::WeightFormat::q8_0 ? "q8_0" : "affine8";
 }
 
+/// --shapes and --shapes-file: all matrices of catalog models.
+Result<> add_models(const BenchArguments& a, kernels::WeightFormat format,
+                    std::vector<KernelShape>& out) {
+    std::vector<std::string> models = a.shapes_files;
+    if (a.catalog == "all") {
+        for (const std::string_view name : engine::shape_names())
+            models.emplace_back(name);
+    } else if (!a.catalog.empty()) {
+        models.push_back(a.catalog);
+    }
+    for (const std::string& model : models) {
+        BLOOM_TRY(const engine::SyntheticShape shape, engine::find_shape(model));
+        for (KernelShape& one : measure::shapes_of_model(shape, format, a.context)) {
+            const bool wanted = a.op.empty() || a.op == measure::to_string(one.op);
+            if (wanted) out.push_back(std::move(one));
+        }
+    }
+    return {};
+}
+
 Result<std::vector<KernelShape>> shapes_of(const BenchArguments& a) {
     std::vector<KernelShape> out;
     BLOOM_TRY(const kernels::WeightFormat format, measure::parse_bench_format(a.format));
-    if (a.shapes.empty()) {
-        return Error{Code::invalid_argument, "nothing to measure: give --op with --shape"};
+    BLOOM_OK(add_models(a, format, out));
+    if (out.empty() && a.shapes.empty()) {
+        return Error{Code::invalid_argument,
+                     "nothing to measure: give --op with --shape, or --shapes"};
     }
-    if (a.op.empty()) {
+    if (!a.shapes.empty() && a.op.empty()) {
         return Error{Code::invalid_argument, "--shape needs --op dense, moe or attention"};
     }
     const KernelOp op = a.op == "dense" ? KernelOp::dense
@@ -34,13 +56,12 @@ Result<std::vector<KernelShape>> shapes_of(const BenchArguments& a) {
                                         : KernelOp::attention;
     for (const std::string& text : a.shapes) {
         BLOOM_TRY(KernelShape shape, measure::parse_kernel_shape(op, text));
-        out.push_back(shape);
-    }
-    for (KernelShape& shape : out) {
         shape.format = format;
-        if (shape.op == KernelOp::attention) shape.context = a.context;
-        BLOOM_OK(measure::check_shape(shape));
+        if (op == KernelOp::attention) shape.context = a.context;
+        out.push_back(std::move(shape));
     }
+    for (const KernelShape& shape : out)
+        BLOOM_OK(measure::check_shape(shape));
     return out;
 }
 

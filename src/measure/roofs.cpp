@@ -204,7 +204,7 @@ Ceiling median_of(int threads, std::vector<Moment> moments) {
             values.push_back(m.figures[i]);
         middle[i] = median(values);
     }
-    return {threads, middle[0], middle[1], middle[2], middle[3], middle[4], middle[5]};
+    return {threads, middle[0], middle[1], middle[2], middle[3], middle[4], middle[5], fine == 0};
 }
 
 } // namespace

@@ -63,6 +63,29 @@ test('bench kernels: experts and attention', async () => {
   attention.rows.forEach(checkFigures);
 });
 
+test('bench kernels: the matrices of a model', async (t) => {
+  const file = path.join(temporaryFolder(t), 'tiny.txt');
+  fs.writeFileSync(file, `# two layers
+arch = qwen3moe
+layers = 2
+d_model = 64
+heads = 4
+kv_heads = 2
+head_dim = 32
+experts = 8
+top_k = 2
+expert_ffn_dim = 64
+vocab = 300
+context = 512
+`);
+  const report = await benchJson(['kernels', '--shapes-file', file, '--n', '2', '--context', '100', '--working-set', '2',
+    '--repetitions', '1', '--threads', '2']);
+  report.rows.forEach(checkFigures);
+  assert.deepEqual(report.rows.map((r) => `${r.op} ${r.shape}`),
+    ['dense 64,128', 'dense 64,64', 'dense 128,64', 'moe 64,64,8,2', 'dense 64,300', 'attention 4,2,32']);
+  for (const row of report.rows) assert.match(row.name, /\w+ \w+/);
+});
+
 test('bench model: rows, depth, where the time of a step goes', async () => {
   const report = await benchJson(['model', '--pp', '32', '--tg', '4', '--batch', '1,2', '--repetitions', '1', '--threads', '2']);
   const rows = report.rows.filter((r) => r.op === 'model');
@@ -113,13 +136,15 @@ test('usage errors name the value and end with 2', async () => {
     [['kernels', '--op', 'moe', '--shape', '64,64,4,8'], /more experts/],
     [['kernels', '--shape', '64,64'], /--op/],
     [['kernels'], /nothing to measure/],
-    [['kernels', '--shapes-file', '/no/such/file'], /\/no\/such\/file/],
     [['serve', '--url', 'nonsense', '--rate', '1', '--duration', '1'], /nonsense/],
   ]) {
     const { code, stderr } = await runBinary(['bench', ...args]);
     assert.equal(code, 2, `${args}: ${stderr}`);
     assert.match(stderr, expected);
   }
+  const unknown = await runBinary(['bench', 'kernels', '--shapes', 'qwen9']);
+  assert.equal(unknown.code, 1);
+  assert.match(unknown.stderr, /qwen9.*qwen3-8b/);
   const isa = await runBinary(['bench', 'roofs', '--isa', 'quantum']);
   assert.equal(isa.code, 3);
   assert.match(isa.stderr, /quantum.*can run: .*scalar/);

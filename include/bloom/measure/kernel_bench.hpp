@@ -9,6 +9,7 @@
 #include "kernels/kernel_table.hpp"
 #include <bloom/base/result.hpp>
 #include <bloom/compute/team.hpp>
+#include <bloom/engine/synthetic_model.hpp>
 #include <bloom/measure/paired.hpp>
 
 namespace bloom::measure {
@@ -55,6 +56,11 @@ std::string shape_text(const KernelShape& shape);
 /// Errors: invalid_argument: a side that the format's group does not divide, more chosen experts
 /// than there are, heads that kv heads do not divide, numbers outside the bounds.
 Result<> check_shape(const KernelShape& shape);
+
+/// Every matrix of a model of this shape, each kind once, named after the model and its role; its
+/// experts; and its attention with the format-independent cache at `context` tokens.
+std::vector<KernelShape> shapes_of_model(const engine::SyntheticShape& model,
+                                         kernels::WeightFormat format, std::int32_t context);
 
 struct KernelRow {
     KernelShape shape;

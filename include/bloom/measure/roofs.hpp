@@ -95,6 +95,7 @@ struct Ceiling {
     double dot_gops = 0;
     double fma_gflops = 0;
     double clock_ghz = 0;
+    bool disturbed = false; ///< every repetition was: too low, perhaps by far
 };
 
 /// Medians of `repetitions` undisturbed ones for each number of threads, each with a new team.

@@ -64,6 +64,25 @@ TEST(KernelShape, ChecksWhatBelongsTogether) {
     EXPECT_FALSE(check_shape(attention));
 }
 
+TEST(KernelShape, EveryKindOfMatrixOfEveryCatalogModel) {
+    for (const std::string_view name : engine::shape_names()) {
+        const auto model = engine::find_shape(name);
+        ASSERT_TRUE(model) << name;
+        bool has_experts = false;
+        for (const WeightFormat format : {WeightFormat::q8_0, WeightFormat::affine8_bf16}) {
+            const auto shapes = shapes_of_model(*model, format, 1000);
+            EXPECT_GE(shapes.size(), 6u) << name;
+            for (const KernelShape& shape : shapes) {
+                const Result<> fine = check_shape(shape);
+                EXPECT_TRUE(fine) << shape.name << ": " << fine.error().message();
+                EXPECT_TRUE(shape.name.starts_with(std::string(name) + " "));
+                has_experts = has_experts || shape.op == KernelOp::moe;
+            }
+        }
+        EXPECT_EQ(has_experts, model->config.experts.n_experts > 0) << name;
+    }
+}
+
 TEST(KernelBench, LayersFillTheWorkingSetAndPiecesStayShort) {
     EXPECT_EQ(layers_for(100, 30), 4);
     EXPECT_EQ(layers_for(100, 1000), 1);
