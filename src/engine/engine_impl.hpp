@@ -177,6 +177,7 @@ private:
     std::vector<Owner> owners_; ///< by SeqId
     bool has_events_ = false;
 
+    std::int32_t n_unguessed_ = 0; ///< steps of streams since the last guess
     std::vector<Draw> draws_;
     std::vector<std::int32_t> greedy_rows_;
     std::vector<std::int32_t> greedy_tokens_;

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <bit>
 #include <new>
 #include <numeric>
 
@@ -18,6 +19,12 @@ constexpr std::int32_t kVerifyRows = kMaxDraft + 1;
 
 /// A guess less likely than this is not worth a row even where rows cost nothing.
 constexpr double kLeastChance = 0.15;
+
+/// Steps without guesses after which they are made as if rows cost nothing.
+constexpr std::int32_t kProbeSteps = 32;
+
+/// What samplers need for themselves even where few tokens can be drawn.
+constexpr std::size_t kLeastScratch = 8192;
 
 /// A step with guesses brings several tokens at once: they stay well below what the reader can
 /// take.
@@ -95,11 +102,17 @@ void EngineImpl::starve_step() noexcept {
 /// What samplers of all workers need, on this thread: memory that is missing is an error here and
 /// the end of the process there.
 void EngineImpl::reserve_scratch() {
-    const auto n = static_cast<std::size_t>(info_.vocab_rows);
-    for (SamplerScratch& scratch : scratch_) {
-        scratch.logits.reserve(n);
-        scratch.candidates.reserve(n);
-        scratch.weights.reserve(n);
+    // Samplers round up to powers of two.
+    const std::size_t n =
+        std::bit_ceil(std::max(static_cast<std::size_t>(info_.vocab_rows), kLeastScratch));
+    for (SamplerScratch& s : scratch_) {
+        s.logits.reserve(n);
+        s.ids.reserve(n);
+        s.values.reserve(n);
+        s.weights.reserve(n);
+        s.sums.reserve(n);
+        s.candidates.reserve(n);
+        s.ends.reserve(n);
     }
 }
 
@@ -113,7 +126,10 @@ void EngineImpl::propose_drafts() {
     // A guess that comes true saves one stream's part of a step and costs one row.
     double least_chance = kLeastChance;
     const CostModel& cost = batcher_.cost();
-    if (const double step_us = cost.predict_us(now.streams); cost.knows_streams() && step_us > 0) {
+    // What rows cost is learnt only where there are some, so now and then they are taken for free.
+    const bool probe = ++n_unguessed_ >= kProbeSteps;
+    if (const double step_us = cost.predict_us(now.streams);
+        !probe && cost.knows_streams() && step_us > 0) {
         least_chance = std::max(least_chance, cost.decode_row_us() * n_streams / step_us);
     }
     for (const auto& request : requests_) {
@@ -121,8 +137,10 @@ void EngineImpl::propose_drafts() {
         for (const auto& choice : request->choices) {
             if (choice->seq == SeqId::none || !batcher_.decodes(choice->seq)) continue;
             const std::int32_t left = choice->max_new - choice->n_generated - 1;
-            batcher_.propose(choice->seq, choice->lookup.guess(batcher_.tokens(choice->seq),
-                                                               std::min(most, left), least_chance));
+            const auto guess = choice->lookup.guess(batcher_.tokens(choice->seq),
+                                                    std::min(most, left), least_chance);
+            if (!guess.empty()) n_unguessed_ = 0;
+            batcher_.propose(choice->seq, guess);
         }
     }
 }

@@ -116,7 +116,7 @@ TEST_P(Company, ChangesNoToken) {
     for (int n = 0; nano.engine->n_requests() > 0; ++n) {
         ASSERT_LT(n, 5000);
         const bool more = nano.engine->step(out, 0);
-        nano.engine->step_took(500 + static_cast<std::int64_t>(rng.below(2000)));
+        nano.engine->step_took(1000 + static_cast<std::int64_t>(rng.below(100)));
         if (!more || n % 16 == 0) {
             for (std::size_t i = 0; way.readers > 0 && i < all.size();
                  i += static_cast<std::size_t>(way.readers))
