@@ -61,7 +61,7 @@ struct EngineOptions {
     bool speculate = true;
     bool cache_prefixes = true;
     /// Directory of packed weights from earlier starts (compute::PackedCache); empty: none.
-    std::filesystem::path packed_cache;
+    std::filesystem::path packed_cache = {};
     /// What sequences without a seed of their own are drawn from, together with their request id.
     std::uint64_t seed_base = 0;
     /// Longest time that a chat template may take for one request; running streams wait meanwhile.
