@@ -110,20 +110,25 @@ struct KvPages {
 /// computes a chunk changes nothing. Small, so that a long sequence feeds many cores; large enough
 /// that folding costs below 1 % of it.
 inline constexpr int kAttentionChunk = 512;
-/// Queries (rows times heads) of one call at most: their scores in a chunk and their sums stay in
-/// L2 beside the chunk's keys and values, each of which is read 48 times.
-inline constexpr int kAttentionQueries = 48;
+/// Queries (rows times heads) of one call at most.
+inline constexpr int kAttentionQueries = 128;
+/// Queries that pay: they and their scores stay in L2 beside the keys and values of a chunk, each
+/// of which is loaded this often. More gain nothing but longer runs of memory over several KV
+/// heads, which is for the few queries of decode.
+inline constexpr int kAttentionBlock = 48;
 /// Floats between the scores of two queries in the scratch memory.
 inline constexpr int kAttentionScoreStride = kAttentionChunk + 9 * kPageTokens;
 
-/// Consecutive rows of one sequence and consecutive heads of one KV head. The row at position p
-/// sees tokens [p + 1 - window, p + 1), all up to p without a window.
+/// Consecutive rows of one sequence and consecutive heads: n_heads of one KV head, or all that
+/// share a KV head for n_kv of those. The row at position p sees tokens [p + 1 - window, p + 1),
+/// all up to p without a window. Queries are numbered by (KV head, row, head).
 struct AttentionRows {
     const float* q;        ///< first head of the first row; heads head_dim apart
     std::int64_t q_stride; ///< floats between rows
     int n_rows;
-    int n_heads; ///< n_rows * n_heads <= kAttentionQueries
-    int kv_head;
+    int n_heads; ///< of each KV head; n_kv * n_rows * n_heads <= kAttentionQueries
+    int kv_head; ///< the first
+    int n_kv;
     float scale;
     std::int64_t position; ///< of the first row
     std::int64_t window;   ///< 0: none
@@ -254,8 +259,8 @@ struct KernelTable {
     /// Queries [first, last) of part `from`, of later chunks, into the same ones of part `into`.
     void (*attention_fold)(int n_queries, int head_dim, int first, int last, float* into,
                            const float* from) noexcept;
-    /// out[row, head, :] = values / sum of a folded part, for queries [first, last) in the order
-    /// (row, head); zeros where nothing had weight.
+    /// out[row, head, :] = values / sum of a folded part, for queries [first, last); zeros where
+    /// nothing had weight.
     void (*attention_finish)(const AttentionRows& rows, int head_dim, int first, int last,
                              const float* part, float* out, std::int64_t out_stride) noexcept;
 };

@@ -1,19 +1,33 @@
 #!/usr/bin/env python3
-"""Writes a Llama of random Q8_0 weights as a GGUF file, for measuring: the sizes are real, the text is not.
+"""Writes a model of random Q8_0 weights as a GGUF file, for measuring: the sizes are real, the text is not. llama.cpp
+reads it, too, so that both programs can be given the same file.
 
-usage: tools/make_bench_model.py [--gigabytes 1.0] [--seed 1] OUT.gguf
+usage: tools/make_bench_model.py [--gigabytes 1.0 | --layers N] [--seed 1] OUT.gguf
+       tools/make_bench_model.py --shape trinity-mini-26b --layers 4 OUT.gguf
+       tools/make_bench_model.py --arch qwen3moe --width 2048 --heads 32 --kv-heads 4 --experts 128 --topk 8
+                                 --expert-ffn 768 --layers 4 OUT.gguf
+
+A shape is a file of bench/shapes or the name of one; single sizes may be changed beside it. Attention windows and layers
+without experts among others with them are left out, for llama.cpp's qwen3moe has neither.
 Needs nothing but Python. The same arguments give the same file.
 """
 import argparse
+import pathlib
 import random
 import struct
 
 U32, FLOAT, STRING, ARRAY, I32 = 4, 6, 8, 9, 5
 F32, Q8_0 = 0, 8
 ALIGNMENT = 32
-WIDTH, FFN, HEADS, KV_HEADS, HEAD_DIM = 2048, 6144, 16, 8, 128
-VOCABULARY = 32_000
-CONTEXT = 65_536
+SHAPES = pathlib.Path(__file__).resolve().parent.parent / "bench" / "shapes"
+# Sizes without --shape: a Llama. Names as in bench/shapes.
+DEFAULTS = {"arch": "llama", "d_model": 2048, "ffn_dim": 6144, "heads": 16, "kv_heads": 8, "head_dim": 128,
+            "vocab": 32_000, "context": 65_536, "rope_theta": 500_000.0, "norm_eps": 1e-5, "tied": "no",
+            "experts": 0, "top_k": 8, "expert_ffn_dim": 0}
+# Flags that change a size.
+FLAGS = {"--arch": "arch", "--width": "d_model", "--ffn": "ffn_dim", "--heads": "heads", "--kv-heads": "kv_heads",
+         "--head-dim": "head_dim", "--vocab": "vocab", "--experts": "experts", "--topk": "top_k",
+         "--expert-ffn": "expert_ffn_dim"}
 
 
 def text(value: str) -> bytes:
@@ -36,22 +50,49 @@ def byte_alphabet() -> list[str]:
     return [chr(b) for b in printable] + [chr(0x100 + i) for i in range(len(others))]
 
 
-def tensor_list(layers: int):
+def read_shape(name: str) -> dict:
+    """`key = value` lines of a file, numbers as numbers."""
+    path = pathlib.Path(name)
+    if not path.exists():
+        path = SHAPES / f"{name}.txt"
+    if not path.exists():
+        raise SystemExit(f"{name}: no such file, and none of {', '.join(sorted(p.stem for p in SHAPES.glob('*.txt')))}")
+    out = {}
+    for line in path.read_text().splitlines():
+        key, equals, value = (part.strip() for part in line.split("#")[0].partition("="))
+        if equals:
+            out[key] = int(value) if value.isdigit() else value
+    return out
+
+
+def tensor_list(m: dict, layers: int):
     """(name, shape with the contiguous axis first, type) in file order."""
-    yield "token_embd.weight", (WIDTH, VOCABULARY), Q8_0
+    width, q, kv = m["d_model"], m["heads"] * m["head_dim"], m["kv_heads"] * m["head_dim"]
+    yield "token_embd.weight", (width, m["vocab"]), Q8_0
     for i in range(layers):
         p = f"blk.{i}."
-        yield p + "attn_norm.weight", (WIDTH,), F32
-        yield p + "attn_q.weight", (WIDTH, HEADS * HEAD_DIM), Q8_0
-        yield p + "attn_k.weight", (WIDTH, KV_HEADS * HEAD_DIM), Q8_0
-        yield p + "attn_v.weight", (WIDTH, KV_HEADS * HEAD_DIM), Q8_0
-        yield p + "attn_output.weight", (HEADS * HEAD_DIM, WIDTH), Q8_0
-        yield p + "ffn_norm.weight", (WIDTH,), F32
-        yield p + "ffn_gate.weight", (WIDTH, FFN), Q8_0
-        yield p + "ffn_up.weight", (WIDTH, FFN), Q8_0
-        yield p + "ffn_down.weight", (FFN, WIDTH), Q8_0
-    yield "output_norm.weight", (WIDTH,), F32
-    yield "output.weight", (WIDTH, VOCABULARY), Q8_0
+        yield p + "attn_norm.weight", (width,), F32
+        yield p + "attn_q.weight", (width, q), Q8_0
+        yield p + "attn_k.weight", (width, kv), Q8_0
+        yield p + "attn_v.weight", (width, kv), Q8_0
+        yield p + "attn_output.weight", (q, width), Q8_0
+        if m["arch"] in ("qwen3", "qwen3moe"):
+            yield p + "attn_q_norm.weight", (m["head_dim"],), F32
+            yield p + "attn_k_norm.weight", (m["head_dim"],), F32
+        yield p + "ffn_norm.weight", (width,), F32
+        if m["arch"] == "qwen3moe":
+            experts, ffn = m["experts"], m["expert_ffn_dim"]
+            yield p + "ffn_gate_inp.weight", (width, experts), F32
+            yield p + "ffn_gate_exps.weight", (width, ffn, experts), Q8_0
+            yield p + "ffn_up_exps.weight", (width, ffn, experts), Q8_0
+            yield p + "ffn_down_exps.weight", (ffn, width, experts), Q8_0
+            continue
+        yield p + "ffn_gate.weight", (width, m["ffn_dim"]), Q8_0
+        yield p + "ffn_up.weight", (width, m["ffn_dim"]), Q8_0
+        yield p + "ffn_down.weight", (m["ffn_dim"], width), Q8_0
+    yield "output_norm.weight", (width,), F32
+    if m["tied"] != "yes":
+        yield "output.weight", (width, m["vocab"]), Q8_0
 
 
 def size_of(shape, kind: int) -> int:
@@ -61,67 +102,95 @@ def size_of(shape, kind: int) -> int:
     return elements // 32 * 34 if kind == Q8_0 else elements * 4
 
 
-def metadata(layers: int) -> list[bytes]:
+def metadata(m: dict, layers: int) -> list[bytes]:
     tokens = byte_alphabet() + ["<|end|>"]
-    # Others refuse a file whose vocabulary and embedding differ in length.
-    tokens += [f"<filler {i}>" for i in range(VOCABULARY - len(tokens))]
-    return [
-        entry("general.architecture", STRING, "llama"),
-        entry("general.name", STRING, "random-bench"),
-        entry("llama.block_count", U32, layers),
-        entry("llama.context_length", U32, CONTEXT),
-        entry("llama.embedding_length", U32, WIDTH),
-        entry("llama.feed_forward_length", U32, FFN),
-        entry("llama.attention.head_count", U32, HEADS),
-        entry("llama.attention.head_count_kv", U32, KV_HEADS),
-        entry("llama.attention.key_length", U32, HEAD_DIM),
-        entry("llama.attention.value_length", U32, HEAD_DIM),
-        entry("llama.attention.layer_norm_rms_epsilon", FLOAT, 1e-5),
-        entry("llama.rope.dimension_count", U32, HEAD_DIM),
-        entry("llama.rope.freq_base", FLOAT, 500_000.0),
+    # Readers that take the size of the embedding from the list find one name for each of its rows.
+    tokens += [f"<filler {i}>" for i in range(m["vocab"] - len(tokens))]
+    a = m["arch"]
+    out = [
+        entry("general.architecture", STRING, a),
+        entry("general.name", STRING, m.get("name", "random-bench")),
+        entry(f"{a}.block_count", U32, layers),
+        entry(f"{a}.context_length", U32, m["context"]),
+        entry(f"{a}.embedding_length", U32, m["d_model"]),
+        entry(f"{a}.feed_forward_length", U32, m["ffn_dim"]),
+        entry(f"{a}.attention.head_count", U32, m["heads"]),
+        entry(f"{a}.attention.head_count_kv", U32, m["kv_heads"]),
+        entry(f"{a}.attention.key_length", U32, m["head_dim"]),
+        entry(f"{a}.attention.value_length", U32, m["head_dim"]),
+        entry(f"{a}.attention.layer_norm_rms_epsilon", FLOAT, float(m["norm_eps"])),
+        entry(f"{a}.rope.dimension_count", U32, m["head_dim"]),
+        entry(f"{a}.rope.freq_base", FLOAT, float(m["rope_theta"])),
         entry("tokenizer.ggml.model", STRING, "gpt2"),
         entry("tokenizer.ggml.pre", STRING, "gpt-2"),
         entry("tokenizer.ggml.tokens", STRING, tokens),
-        entry("tokenizer.ggml.token_type", I32, [1] * 256 + [3] + [1] * (VOCABULARY - 257)),
+        entry("tokenizer.ggml.token_type", I32, [1] * 256 + [3] + [1] * (m["vocab"] - 257)),
         entry("tokenizer.ggml.merges", STRING, []),
         entry("tokenizer.ggml.eos_token_id", U32, 256),
         entry("tokenizer.chat_template", STRING, "{% for m in messages %}{{ m.content }}\n{% endfor %}"),
     ]
+    if a == "qwen3moe":
+        out += [
+            entry(f"{a}.expert_count", U32, m["experts"]),
+            entry(f"{a}.expert_used_count", U32, m["top_k"]),
+            entry(f"{a}.expert_feed_forward_length", U32, m["expert_ffn_dim"]),
+        ]
+    return out
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--gigabytes", type=float, default=1.0)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gigabytes", type=float, help="size of the file, by whole layers")
+    parser.add_argument("--layers", type=int, help="so many layers")
+    parser.add_argument("--shape", help="a file of bench/shapes, or the name of one")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("out")
+    for flag, key in FLAGS.items():
+        parser.add_argument(flag, dest=key, type=str if key == "arch" else int)
     options = parser.parse_args()
-    fixed = sum(size_of(s, k) for n, s, k in tensor_list(0))
-    per_layer = sum(size_of(s, k) for n, s, k in tensor_list(1)) - fixed
-    layers = max(1, round((options.gigabytes * 1e9 - fixed) / per_layer))
+    m = dict(DEFAULTS)
+    if options.shape:
+        m |= {"name": pathlib.Path(options.shape).stem if "/" in options.shape else options.shape, "ffn_dim": 0}
+        m |= read_shape(options.shape)
+    m |= {key: value for key in FLAGS.values() if (value := getattr(options, key)) is not None}
+    if m["arch"] not in ("llama", "qwen3", "qwen3moe"):
+        raise SystemExit(f"--arch {m['arch']}: llama, qwen3 and qwen3moe are possible")
+    if m["arch"] == "qwen3moe" and not 1 <= m["top_k"] <= m["experts"]:
+        raise SystemExit(f"--experts {m['experts']} with --topk {m['top_k']}: at least as many experts are needed")
+    m["ffn_dim"] = m["ffn_dim"] or m["expert_ffn_dim"]  # a key that readers want though no layer has it
+    fixed = sum(size_of(s, k) for n, s, k in tensor_list(m, 0))
+    per_layer = sum(size_of(s, k) for n, s, k in tensor_list(m, 1)) - fixed
+    layers = options.layers
+    if layers is None:
+        whole = m.get("layers") if options.gigabytes is None else None
+        layers = whole or max(1, round(((options.gigabytes or 1.0) * 1e9 - fixed) / per_layer))
 
     rng = random.Random(options.seed)
     # Scales around 1/500: products of a few thousand codes stay near one, as in a trained model.
     block = lambda: struct.pack("<e", 0.002 * (0.5 + rng.random())) + bytes(
         (rng.randint(-127, 127)) & 0xFF for _ in range(32))
     pattern = b"".join(block() for _ in range(8192))
+    # Routers: logits of about one, so that tokens spread over the experts.
+    logits = random.Random(options.seed + 1)
+    routers = struct.pack("<8191f", *(logits.uniform(-1, 1) * (3 / m["d_model"]) ** 0.5 for _ in range(8191)))
 
-    records, offset, kv = b"", 0, metadata(layers)
-    for name, shape, kind in tensor_list(layers):
+    records, offset, kv = b"", 0, metadata(m, layers)
+    for name, shape, kind in tensor_list(m, layers):
         records += text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, kind, offset)
         offset += (size_of(shape, kind) + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
-    count = sum(1 for _ in tensor_list(layers))
+    count = sum(1 for _ in tensor_list(m, layers))
     head = b"GGUF" + struct.pack("<IQQ", 3, count, len(kv)) + b"".join(kv) + records
     with open(options.out, "wb") as out:
         out.write(head + b"\0" * (-len(head) % ALIGNMENT))
-        for name, shape, kind in tensor_list(layers):
+        for name, shape, kind in tensor_list(m, layers):
             size = size_of(shape, kind)
-            if kind == F32:
-                body = struct.pack("<f", 1.0) * (size // 4)
-                out.write(body)
+            if kind == F32 and len(shape) == 1:
+                out.write(struct.pack("<f", 1.0) * (size // 4))
             else:
                 # A different start for every matrix, so that no two are alike.
-                start = rng.randrange(8192) * 34
-                rotated = pattern[start:] + pattern[:start]
+                unit, source = (34, pattern) if kind == Q8_0 else (4, routers)
+                start = rng.randrange(len(source) // unit) * unit
+                rotated = source[start:] + source[:start]
                 for at in range(0, size, len(rotated)):
                     out.write(rotated[: size - at])
             out.write(b"\0" * (-size % ALIGNMENT))

@@ -205,8 +205,18 @@ void add_bench_kernels(CLI::App& bench, Arguments& a, SettingFlags& flags) {
 void add_bench_model(CLI::App& bench, Arguments& a, SettingFlags& flags) {
     CLI::App* verb =
         bench.add_subcommand("model", "tokens per second beside the roof of this machine");
-    verb->footer("Example:\n  darkbloom bench model --pp 512 --tg 64 --batch 1,4,8");
-    verb->add_option("--model", a.target, "path or id (default: darkbloom/nano)")->type_name("");
+    verb->footer("Example:\n  darkbloom bench model --pp 512 --tg 64 --batch 1,4,8\n"
+                 "  darkbloom bench model --shape trinity-mini-26b --layers 4 --format affine8");
+    CLI::Option* file =
+        verb->add_option("--model", a.target, "path or id (default: darkbloom/nano)")
+            ->type_name("");
+    verb->add_option("--shape", a.bench.model_shape,
+                     "random weights in this shape, a name or a file of bench/shapes")
+        ->type_name("")
+        ->excludes(file);
+    verb->add_option("--format", a.bench.format, "of random weights: q8_0 or affine8")
+        ->type_name("")
+        ->check(CLI::IsMember({"q8_0", "affine8"}));
     verb->add_option("--pp", a.bench.prefill_tokens, "prompt tokens")
         ->type_name("")
         ->check(CLI::Range(0, 1 << 20));

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <bloom/cli/verbs.hpp>
+#include <bloom/engine/synthetic_model.hpp>
 #include <bloom/hw/memory_info.hpp>
 #include <bloom/measure/model_bench.hpp>
 #include <bloom/provider/kernel_choice.hpp>
@@ -83,6 +84,29 @@ std::int64_t kv_budget() {
                     static_cast<std::int64_t>(hw::read_memory_info().usable_bytes() / 2));
 }
 
+/// The model of --shape or of --model. Errors: out_of_memory for random weights that do not fit
+/// into this machine.
+Result<engine::ModelFile> open_target(const Arguments& arguments, std::int64_t n_layers) {
+    const BenchArguments& a = arguments.bench;
+    if (a.model_shape.empty()) {
+        return provider::open_model(arguments.target.empty() ? provider::kBuiltInModel
+                                                             : std::string_view(arguments.target));
+    }
+    BLOOM_TRY(const engine::SyntheticShape shape, engine::find_shape(a.model_shape));
+    const auto format =
+        a.format == "q8_0" ? kernels::WeightFormat::q8_0 : kernels::WeightFormat::affine8_bf16;
+    BLOOM_TRY(engine::ModelFile file, engine::ModelFile::synthetic(shape, format));
+    std::uint64_t bytes = 0;
+    for (const engine::WeightView& view : file.weights().all())
+        bytes += n_layers == 0 || view.layer < n_layers ? view.bytes() : 0;
+    const std::uint64_t usable = hw::read_memory_info().usable_bytes();
+    if (usable == 0 || bytes <= usable) return file;
+    return Error{Code::out_of_memory,
+                 fmt::format("{} needs {} of memory, {} are free; take fewer --layers", shape.name,
+                             human_bytes(static_cast<double>(bytes)),
+                             human_bytes(static_cast<double>(usable)))};
+}
+
 Result<> bench(const Arguments& arguments) {
     const BenchArguments& a = arguments.bench;
     BLOOM_TRY(const Settings settings, Settings::load({}, arguments.flags));
@@ -94,12 +118,11 @@ Result<> bench(const Arguments& arguments) {
     options.ctx = a.depth + std::max(a.prefill_tokens, a.decode_tokens);
     options.kv_budget_bytes = kv_budget();
     options.cache_prefixes = false;
-    const std::string source =
-        arguments.target.empty() ? std::string(provider::kBuiltInModel) : arguments.target;
+    BLOOM_TRY(engine::ModelFile file, open_target(arguments, options.n_layers));
     auto timed = std::make_unique<measure::TimedTeam>(
         provider::make_team(static_cast<int>(settings.integer("engine.threads"))));
     measure::TimedTeam& team = *timed;
-    BLOOM_TRY(const LocalEngine local, load_engine(source, options, std::move(timed)));
+    BLOOM_TRY(const LocalEngine local, load_engine(std::move(file), options, std::move(timed)));
     BLOOM_TRY(const auto roofs, measure::RoofProbe::make(team, *table));
 
     measure::ModelBenchOptions what;

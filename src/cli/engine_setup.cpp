@@ -11,9 +11,14 @@ namespace bloom::cli {
 
 Result<LocalEngine> load_engine(const std::string& source, const LocalEngineOptions& options,
                                 std::unique_ptr<compute::Team> team) {
+    BLOOM_TRY(engine::ModelFile file, provider::open_model(source));
+    return load_engine(std::move(file), options, std::move(team));
+}
+
+Result<LocalEngine> load_engine(engine::ModelFile file, const LocalEngineOptions& options,
+                                std::unique_ptr<compute::Team> team) {
     LocalEngine local;
     BLOOM_TRY(const kernels::KernelTable* table, provider::choose_kernels());
-    BLOOM_TRY(engine::ModelFile file, provider::open_model(source));
     local.team = team != nullptr ? std::move(team) : provider::make_team(options.n_threads);
     local.team->pin_caller();
     engine::EngineOptions engine_options;

@@ -25,6 +25,12 @@ struct LocalEngineOptions {
     bool cache_prefixes = true;
 };
 
+/// Loads a model that is open. `team`: what to compute with; without one, options.n_threads decide.
+/// Errors: those of engine::Engine::create; machine_lacks when DARKBLOOM_KERNEL_ISA names kernels
+/// that cannot run here.
+Result<LocalEngine> load_engine(engine::ModelFile file, const LocalEngineOptions& options,
+                                std::unique_ptr<compute::Team> team);
+
 /// Opens and loads a model. Errors: those of provider::open_model and engine::Engine::create;
 /// machine_lacks when DARKBLOOM_KERNEL_ISA names kernels that cannot run here.
 /// `team`: what it computes with; none: a team of n_threads.

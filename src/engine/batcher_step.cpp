@@ -8,8 +8,10 @@
 namespace bloom::engine {
 namespace {
 
-/// Prompts that the bound leaves no room for get one cut after so many steps: a hundredth of the
-/// steps may be longer.
+/// Prompts that the bound seems to leave no room for get one cut after so many steps at first: what
+/// was learnt may be wrong, and only a cut can tell. The wait doubles each time that the bound was
+/// passed indeed, up to a hundredth of the steps.
+constexpr std::int32_t kMinWaitSteps = 4;
 constexpr std::int32_t kMaxWaitSteps = 100;
 /// Or after so many times the bound, where steps are long: slow progress is better than none.
 constexpr std::int64_t kMaxWaitBounds = 10;
@@ -149,7 +151,10 @@ std::int32_t Batcher::affordable_end(const Seq& s, std::int32_t end) {
         StepLoad with = load_;
         with.add_rows(s.n_computed, end, true);
         if (cost_.cautious_us(with) <= static_cast<double>(options_.inter_token_us)) return end;
-        if (end <= first_cut && overdue_) return end;
+        if (end <= first_cut && overdue_) {
+            tried_ = true;
+            return end;
+        }
         end = (end - 1) / kPrefillCut * kPrefillCut;
     }
     return s.n_computed;
@@ -184,7 +189,7 @@ void Batcher::schedule_prefills() {
     const bool busy = !step_.empty();
     const auto n_rows = static_cast<std::int32_t>(step_.tokens.size());
     timed_ = busy && options_.inter_token_us > 0 && cost_.ready();
-    overdue_ = waited_steps_ >= kMaxWaitSteps ||
+    overdue_ = waited_steps_ >= std::max(patience_, kMinWaitSteps) ||
                (waited_us_ > 0 && waited_us_ >= kMaxWaitBounds * options_.inter_token_us);
     std::int32_t budget = options_.prefill_tokens;
     if (busy) {
@@ -225,6 +230,7 @@ const Batcher::Step& Batcher::schedule() {
     step_.tables.clear();
     load_ = {};
     deferred_ = false;
+    tried_ = false;
     for (const std::uint32_t seq : running_)
         seqs_[seq]->in_step = false;
     // A second look when the first only sent sequences back to the queue, or met an old stall.
@@ -263,6 +269,10 @@ void Batcher::observe(std::int64_t elapsed_us) {
     if (step_.empty()) return;
     cost_.observe(load_, elapsed_us);
     if (deferred_) waited_us_ += elapsed_us;
+    if (!tried_) return;
+    tried_ = false;
+    const bool too_long = elapsed_us > options_.inter_token_us;
+    patience_ = too_long ? std::min(2 * std::max(patience_, kMinWaitSteps), kMaxWaitSteps) : 0;
 }
 
 } // namespace bloom::engine

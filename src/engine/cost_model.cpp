@@ -10,9 +10,9 @@ constexpr double kDecodeRows = 8;
 constexpr double kPrefillRows = 64;
 constexpr double kContext = 65536;
 
-/// What is left of the weight of older steps after one more: windows of about 50 and 20 steps.
+/// What is left of the weight of older steps after one more: windows of about 50 and 10 steps.
 constexpr double kKeepDecode = 0.98;
-constexpr double kKeepPrefill = 0.95;
+constexpr double kKeepPrefill = 0.9;
 
 constexpr std::int64_t kReadySteps = 8;
 constexpr std::int64_t kReadyPrefills = 2;
@@ -79,6 +79,10 @@ double CostModel::decode_row_us() const noexcept {
 
 bool CostModel::ready() const noexcept {
     return decode_.n + prefill_.n >= kReadySteps && prefill_.n >= kReadyPrefills;
+}
+
+bool CostModel::knows_streams() const noexcept {
+    return decode_.n >= kReadySteps;
 }
 
 /// Coordinate descent from the last solution, which keeps what the data do not determine.

@@ -113,7 +113,7 @@ void EngineImpl::propose_drafts() {
     // A guess that comes true saves one stream's part of a step and costs one row.
     double least_chance = kLeastChance;
     const CostModel& cost = batcher_.cost();
-    if (const double step_us = cost.predict_us(now.streams); cost.ready() && step_us > 0) {
+    if (const double step_us = cost.predict_us(now.streams); cost.knows_streams() && step_us > 0) {
         least_chance = std::max(least_chance, cost.decode_row_us() * n_streams / step_us);
     }
     for (const auto& request : requests_) {

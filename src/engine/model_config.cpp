@@ -48,7 +48,11 @@ Result<> validate_rope(const ModelConfig& c) {
 
 Result<> validate_experts(const ModelConfig& c) {
     const ExpertConfig& e = c.experts;
-    if (e.n_experts == 0 && c.arch != Arch::qwen3_moe) return {};
+    if (c.arch != Arch::qwen3_moe) {
+        if (e.n_experts == 0) return {};
+        return Error{Code::unsupported, fmt::format("{} experts; the architecture {} has none",
+                                                    e.n_experts, to_string(c.arch))};
+    }
     BLOOM_OK(in_range("the number of experts", e.n_experts, 1, kMaxExperts));
     BLOOM_OK(
         in_range("the number of experts of a token", e.top_k, 1, std::min(e.n_experts, kMaxTopK)));

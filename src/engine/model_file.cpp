@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <bloom/base/check.hpp>
 #include <bloom/base/text.hpp>
 #include <bloom/engine/gguf.hpp>
 #include <bloom/engine/gguf_model.hpp>
@@ -12,10 +13,12 @@
 #include <bloom/json/reader.hpp>
 #include <bloom/text/hf_tokenizer.hpp>
 
+#include "engine/synthetic_weights.hpp"
+
 namespace bloom::engine {
 
 struct ModelFile::Impl {
-    std::variant<GgufFile, SafetensorsModel> source;
+    std::variant<GgufFile, SafetensorsModel, SyntheticWeights> source;
     std::filesystem::path directory; ///< safetensors only
     std::string config_json;         ///< safetensors only
     std::string name;
@@ -27,15 +30,27 @@ struct ModelFile::Impl {
 
     explicit Impl(SafetensorsModel model) : source(std::move(model)) {}
 
+    explicit Impl(SyntheticWeights weights) : source(std::move(weights)) {}
+
+    /// Not null where there are no files.
+    const SyntheticWeights* synthetic() const noexcept {
+        return std::get_if<SyntheticWeights>(&source);
+    }
+
     std::span<const MappedFile> files() const noexcept {
-        return std::visit([](const auto& s) { return s.files(); }, source);
+        if (const auto* gguf = std::get_if<GgufFile>(&source)) return gguf->files();
+        const auto* model = std::get_if<SafetensorsModel>(&source);
+        return model != nullptr ? model->files() : std::span<const MappedFile>();
     }
 
     std::span<const TensorInfo> tensors() const noexcept {
-        return std::visit([](const auto& s) { return s.tensors(); }, source);
+        if (const auto* gguf = std::get_if<GgufFile>(&source)) return gguf->tensors();
+        const auto* model = std::get_if<SafetensorsModel>(&source);
+        return model != nullptr ? model->tensors() : std::span<const TensorInfo>();
     }
 
     void advise_layer(std::int64_t layer, Advice advice) const noexcept {
+        if (synthetic() != nullptr) return;
         for (int r = 0; r < kRoleCount; ++r) {
             const WeightView* view = weights.find(static_cast<Role>(r), layer);
             if (view == nullptr) continue;
@@ -114,7 +129,15 @@ void add_config_metadata(std::string_view config_json, std::vector<MetadataEntry
 } // namespace
 
 std::string_view to_string(Container container) noexcept {
-    return container == Container::gguf ? "gguf" : "safetensors";
+    switch (container) {
+    case Container::gguf:
+        return "gguf";
+    case Container::safetensors:
+        return "safetensors";
+    case Container::synthetic:
+        return "synthetic";
+    }
+    return "?";
 }
 
 ModelFile::ModelFile(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
@@ -179,7 +202,18 @@ Result<ModelFile> ModelFile::from_memory(ByteSpan gguf, std::string name) {
     return from_gguf(std::move(file), name);
 }
 
+Result<ModelFile> ModelFile::synthetic(const SyntheticShape& shape, kernels::WeightFormat format) {
+    BLOOM_CHECK(format == kernels::WeightFormat::q8_0 ||
+                format == kernels::WeightFormat::affine8_bf16);
+    auto impl = std::make_unique<Impl>(SyntheticWeights(shape));
+    impl->name = shape.name;
+    impl->config = shape.config;
+    BLOOM_TRY(impl->weights, shape_weights(shape.config, format));
+    return ModelFile(std::move(impl));
+}
+
 Container ModelFile::container() const noexcept {
+    if (impl_->synthetic() != nullptr) return Container::synthetic;
     return std::holds_alternative<GgufFile>(impl_->source) ? Container::gguf
                                                            : Container::safetensors;
 }
@@ -197,7 +231,7 @@ const std::string& ModelFile::name() const noexcept {
 }
 
 std::uint64_t ModelFile::file_bytes() const noexcept {
-    std::uint64_t sum = 0;
+    std::uint64_t sum = impl_->synthetic() != nullptr ? impl_->weights.total_bytes() : 0;
     for (const MappedFile& file : impl_->files())
         sum += file.size();
     return sum;
@@ -212,8 +246,10 @@ std::int64_t ModelFile::n_parameters() const noexcept {
 
 Result<ModelTokenizer> ModelFile::tokenizer() const {
     const auto* gguf = std::get_if<GgufFile>(&impl_->source);
-    Result<ModelTokenizer> out =
-        gguf != nullptr ? read_gguf_tokenizer(*gguf) : read_directory_tokenizer(impl_->directory);
+    const SyntheticWeights* const synthetic = impl_->synthetic();
+    Result<ModelTokenizer> out = synthetic != nullptr ? synthetic->tokenizer()
+                                 : gguf != nullptr    ? read_gguf_tokenizer(*gguf)
+                                                      : read_directory_tokenizer(impl_->directory);
     // Token ids index the embedding without further questions, so here is the place to ask.
     if (out && static_cast<std::int64_t>(out->vocab.tokens.size()) > impl_->config.vocab_rows) {
         return Error{Code::corrupt,
@@ -233,6 +269,11 @@ std::vector<MetadataEntry> ModelFile::metadata() const {
         for (const GgufMetadata::Entry& entry : gguf->metadata().entries()) {
             out.push_back({entry.key, entry.value.type_name(), entry.value.describe()});
         }
+        return out;
+    }
+    if (const SyntheticWeights* const synthetic = impl_->synthetic()) {
+        const std::string& what = synthetic->shape().approximates;
+        if (!what.empty()) out.push_back({"approximates", "string", what});
         return out;
     }
     for (const auto& [key, value] : std::get<SafetensorsModel>(impl_->source).metadata()) {
@@ -259,16 +300,23 @@ std::vector<std::string> ModelFile::warnings() const {
 
 kernels::SourceMatrix ModelFile::matrix(const WeightView& view,
                                         std::vector<std::uint8_t>& scratch) const {
-    return in_model_order(view, scratch);
+    const SyntheticWeights* const synthetic = impl_->synthetic();
+    return synthetic != nullptr ? synthetic->matrix(view, scratch) : in_model_order(view, scratch);
 }
 
-std::vector<kernels::SourceMatrix>
-ModelFile::experts(const WeightView& view, std::vector<std::uint8_t>& /*scratch*/) const {
-    return view.experts;
+std::vector<kernels::SourceMatrix> ModelFile::experts(const WeightView& view,
+                                                      std::vector<std::uint8_t>& scratch) const {
+    const SyntheticWeights* const synthetic = impl_->synthetic();
+    return synthetic != nullptr ? synthetic->experts(view, scratch) : view.experts;
 }
 
 void ModelFile::vector(const WeightView& view, std::span<float> out) const {
-    expand_vector(view, out);
+    const SyntheticWeights* const synthetic = impl_->synthetic();
+    if (synthetic != nullptr) {
+        synthetic->vector(view, out);
+    } else {
+        expand_vector(view, out);
+    }
 }
 
 std::string ModelFile::identity() const {

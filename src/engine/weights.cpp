@@ -237,6 +237,7 @@ public:
     }
 
     Result<Weights> load_gguf();
+    Result<Weights> without_file(WeightFormat format);
     Result<Weights> load_hf(const HfQuantization& quantization);
 
 private:
@@ -367,6 +368,30 @@ Result<Weights> WeightLoader::load_hf(const HfQuantization& quantization) {
                (config_.tied_output && name.starts_with("lm_head."));
     });
     return loaded;
+}
+
+Result<Weights> WeightLoader::without_file(WeightFormat format) {
+    return load_all([this, format](const RoleInfo& role, std::int64_t) -> Result<WeightView> {
+        WeightView view;
+        const MatrixShape shape = expected_shape(role.role, config_);
+        const bool plain = role.kind == Kind::vector ||
+                           (role.role == Role::w_router && format == WeightFormat::q8_0);
+        view.name = role.name;
+        view.matrix = {
+            plain ? WeightFormat::f32 : format, shape.rows, shape.k, nullptr, nullptr, nullptr};
+        if (shape.k % kernels::group_size(view.matrix.format) != 0) {
+            return Error{Code::unsupported,
+                         fmt::format("{} has rows of {} elements, not a multiple of {}", role.name,
+                                     shape.k, kernels::group_size(format))};
+        }
+        if (role.kind == Kind::experts) {
+            view.experts.assign(static_cast<std::size_t>(config_.experts.n_experts), view.matrix);
+        }
+        const std::size_t row = row_bytes(view.matrix.format, shape.k) +
+                                2 * scale_row_bytes(view.matrix.format, shape.k);
+        view.ranges = {{0, 0, static_cast<std::uint64_t>(view.n_matrices() * shape.rows) * row}};
+        return view;
+    });
 }
 
 /// The experts of a layer: one stack as MLX writes them, or the modules of the original release,
@@ -534,6 +559,10 @@ std::uint64_t Weights::total_bytes() const noexcept {
 
 Result<Weights> load_gguf_weights(const ModelConfig& config, std::span<const TensorInfo> tensors) {
     return WeightLoader(config, tensors).load_gguf();
+}
+
+Result<Weights> shape_weights(const ModelConfig& config, WeightFormat format) {
+    return WeightLoader(config, {}).without_file(format);
 }
 
 Result<Weights> load_hf_weights(const ModelConfig& config, const HfQuantization& quantization,

@@ -191,6 +191,7 @@ Result<> Node::start_provider(rt::ShardSet& shards) {
     local.inter_token_ms = options_.inter_token_ms;
     local.speculate = options_.speculate;
     local.precise = options_.precise;
+    local.packed_cache = options_.packed_cache;
     std::array<std::uint8_t, sizeof local.seed_base> seed{};
     crypto::random_bytes(seed);
     local.seed_base = load_le<std::uint64_t>(seed.data());

@@ -43,6 +43,7 @@ struct BenchArguments {
     std::int32_t working_set_mb = 0;
 
     // model
+    std::string model_shape; ///< --shape: random weights instead of a file
     std::int32_t prefill_tokens = 512;
     std::int32_t decode_tokens = 64;
     std::vector<std::int32_t> batches{1, 4, 8, 16};

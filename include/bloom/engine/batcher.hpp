@@ -287,10 +287,12 @@ private:
     std::int64_t n_active_keys_ = 0;
 
     // The bound on steps with running streams.
-    StepLoad load_;         ///< of step_
-    bool timed_ = false;    ///< the bound decides what prompts get in this step
-    bool overdue_ = false;  ///< a prompt gets one cut in this step, whatever it costs
-    bool deferred_ = false; ///< prompts got nothing in this step
+    StepLoad load_;             ///< of step_
+    bool timed_ = false;        ///< the bound decides what prompts get in this step
+    bool overdue_ = false;      ///< a prompt gets one cut in this step, whatever it costs
+    bool deferred_ = false;     ///< prompts got nothing in this step
+    bool tried_ = false;        ///< one is in this step, against what was learnt
+    std::int32_t patience_ = 0; ///< steps that prompts wait for that
     std::int64_t waited_us_ = 0;
     std::int32_t waited_steps_ = 0;
 };

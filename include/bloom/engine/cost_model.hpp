@@ -31,6 +31,10 @@ public:
     /// Whether both kinds of steps have been seen often enough.
     bool ready() const noexcept;
 
+    /// Whether steps of streams alone have been. What rows cost shows once their number varies;
+    /// until then they seem to cost nothing.
+    bool knows_streams() const noexcept;
+
     double predict_us(const StepLoad& load) const noexcept;
 
     /// What 99 of 100 steps with prompt rows stay under.

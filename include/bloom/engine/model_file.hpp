@@ -17,8 +17,9 @@
 namespace bloom::engine {
 
 class GgufFile;
+struct SyntheticShape;
 
-enum class Container : std::uint8_t { gguf, safetensors };
+enum class Container : std::uint8_t { gguf, safetensors, synthetic };
 
 std::string_view to_string(Container container) noexcept;
 
@@ -55,6 +56,11 @@ public:
     /// A GGUF image in memory that outlives the object.
     static Result<ModelFile> from_memory(ByteSpan gguf, std::string name);
 
+    /// A model of random weights, for measuring: nothing is read, and every matrix is made when it
+    /// is asked for. `format` is q8_0 or affine8_bf16. It has a tokenizer of bytes.
+    /// Errors: unsupported (a width that is not a multiple of the format's group).
+    static Result<ModelFile> synthetic(const SyntheticShape& shape, kernels::WeightFormat format);
+
     ModelFile(ModelFile&&) noexcept;
     ModelFile& operator=(ModelFile&&) noexcept;
     ~ModelFile();
@@ -65,7 +71,7 @@ public:
 
     /// general.name or the directory's name; for people, not for lookups.
     const std::string& name() const noexcept;
-    /// Bytes of all files together.
+    /// Bytes of all files together; of synthetic models what their weights would take.
     std::uint64_t file_bytes() const noexcept;
     /// Elements of all weights that the graph uses.
     std::int64_t n_parameters() const noexcept;
@@ -97,8 +103,8 @@ public:
     /// After it has been packed: its pages may leave memory.
     void end_layer(std::int64_t layer) const noexcept;
 
-    // What is packed. Results point into the file or into `scratch`, which is resized and must
-    // outlive their use.
+    // What is packed, the only way to the values of a synthetic model. Results point into the file
+    // or into `scratch`, which is resized and must outlive their use.
 
     /// A matrix with its rows in the model's order.
     kernels::SourceMatrix matrix(const WeightView& view, std::vector<std::uint8_t>& scratch) const;

@@ -169,6 +169,11 @@ struct HfQuantization;
 Result<Weights> load_hf_weights(const ModelConfig& config, const HfQuantization& quantization,
                                 std::span<const TensorInfo> tensors);
 
+/// The weights of a model that has no file: shapes and sizes, no data. Matrices in `format`, which
+/// is q8_0 or affine8_bf16, routers and vectors as files of that kind have them.
+/// Errors: unsupported (a width that is not a multiple of the format's group).
+Result<Weights> shape_weights(const ModelConfig& config, kernels::WeightFormat format);
+
 /// Scans values that could turn every result into NaN: vectors always, the scales and biases of
 /// quantised matrices and the elements of plain ones with `every_block` (one pass over the file).
 /// Errors: corrupt, naming the tensor and the row.

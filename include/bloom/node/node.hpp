@@ -45,6 +45,7 @@ struct NodeOptions {
     std::int32_t inter_token_ms = 0; ///< bound on the time between tokens; 0: none
     bool speculate = true;
     bool precise = false;
+    std::string packed_cache; ///< directory of packed weights; empty: none
 };
 
 /// Builds the node, serves until it is told to stop, and takes it down in order. Prints the ready

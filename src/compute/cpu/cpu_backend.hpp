@@ -119,17 +119,21 @@ struct WorkerScratch {
     ExpertOrder order; ///< in it: from a region's first products to its last
 };
 
-/// How an attention is cut: into blocks of rows of one sequence times heads of one KV head, and
-/// those into chunks. Blocks are laid end to end by cost, all of a group of heads before the next.
+/// How an attention is cut: into blocks of rows of one sequence times heads, and those into chunks.
+/// Heads form groups, a part of one KV head's or all of several's. Blocks are laid end to end by
+/// cost, all of a group before the next.
 struct AttentionWork {
     const AttentionOp* op;
     const KvPool* pool;
-    std::int32_t heads;      ///< of a block, except that the last of a KV head may have fewer
-    std::int32_t kv_groups;  ///< groups of such heads in a KV head
-    std::int32_t rows;       ///< of a block at most
-    std::int64_t group_cost; ///< of all blocks of one group of heads
+    std::int32_t rows;     ///< of a block at most
+    std::int32_t heads;    ///< of one KV head in a group at most
+    std::int32_t kv_parts; ///< groups that share a KV head
+    std::int32_t kv_heads; ///< of a group at most; 1 if kv_parts > 1
+    std::int64_t group_cost;
 
-    std::int64_t groups() const noexcept { return std::int64_t{pool->spec.n_kv_heads} * kv_groups; }
+    std::int64_t groups() const noexcept {
+        return (pool->spec.n_kv_heads + kv_heads - 1) / kv_heads * std::int64_t{kv_parts};
+    }
 
     std::int64_t total() const noexcept { return group_cost * groups(); }
 };
@@ -205,16 +209,20 @@ private:
     void store_head(const KvStoreOp& op, std::int64_t row, std::int32_t kv_head);
     Result<> reserve_attention(const KvPool& pool);
     AttentionScratch attention_scratch(int worker, std::int32_t head_dim) const noexcept;
+    AttentionWork whole_heads(const AttentionOp& op) const noexcept;
     AttentionWork attention_work(const AttentionOp& op) const noexcept;
+    std::int64_t measure(AttentionWork& work) const noexcept;
     AttentionBlock block_at(const AttentionWork& work, std::int64_t row) const noexcept;
     std::int64_t attention_begin(const KvPool& pool, std::int32_t position) const noexcept;
     kernels::KvPages pages_of(const AttentionOp& op, std::int64_t row) const noexcept;
     kernels::AttentionRows rows_of(const AttentionWork& work, const AttentionBlock& block,
                                    std::int64_t group) const noexcept;
-    void attend_chunks(const AttentionWork& work, const AttentionBlock& block, std::int64_t group,
-                       std::int64_t first, std::int64_t last, int worker);
-    AttentionWork whole_heads(const AttentionOp& op) const noexcept;
-    bool balanced_by_head(const AttentionWork& work) const noexcept;
+    void attend_chunks(const AttentionWork& work, const AttentionBlock& block,
+                       const kernels::AttentionRows& rows, std::int64_t first, std::int64_t last,
+                       int worker);
+    void merge_block(const AttentionWork& work, const AttentionBlock& block, std::int64_t group,
+                     std::int64_t start, int worker);
+    bool runs_by_head(const AttentionWork& work) const noexcept;
     bool splits_a_block(const AttentionWork& work) const noexcept;
 
     Activations lay_out(const MatmulRegion& region, std::uint8_t* at, std::int64_t rows) const;

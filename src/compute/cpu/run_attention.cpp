@@ -16,9 +16,13 @@ constexpr std::int64_t kChunkOverhead = 16;
 constexpr std::int64_t kMemoryBoundQueries = 8;
 /// A barrier and the rows before it, which attention by heads does without.
 constexpr std::int64_t kPhaseCost = 1024;
+/// From this much for each worker on, two more barriers matter less than reading all heads of a
+/// page in one run: about 200 us.
+constexpr std::int64_t kLongCost = 100 * kPhaseCost;
 
 std::int64_t weight_of(const AttentionWork& work, const AttentionBlock& block) noexcept {
-    return std::max<std::int64_t>(std::int64_t{block.n_rows} * work.heads, kMemoryBoundQueries);
+    return work.kv_heads *
+           std::max<std::int64_t>(std::int64_t{block.n_rows} * work.heads, kMemoryBoundQueries);
 }
 
 /// Cost of the block's chunks [first_chunk, last).
@@ -104,40 +108,64 @@ AttentionBlock CpuBackend::block_at(const AttentionWork& work, std::int64_t r) c
     return block;
 }
 
-AttentionWork CpuBackend::attention_work(const AttentionOp& op) const noexcept {
+/// Sets the cost of a group of heads; returns the chunks in it.
+std::int64_t CpuBackend::measure(AttentionWork& work) const noexcept {
+    std::int64_t chunks = 0;
+    work.group_cost = 0;
+    for (std::int64_t r = 0; r < count(RowKind::tokens);) {
+        const AttentionBlock block = block_at(work, r);
+        work.group_cost += cost_of(work, block);
+        chunks += block.last_chunk - block.first_chunk;
+        r += block.n_rows;
+    }
+    return chunks;
+}
+
+AttentionWork CpuBackend::whole_heads(const AttentionOp& op) const noexcept {
     const KvPool& pool = pools_[index_of(op.pool)];
     const std::int32_t ratio = op.n_heads / pool.spec.n_kv_heads;
+    AttentionWork work{&op, &pool, 1, std::min(ratio, kernels::kAttentionBlock), 1, 1, 0};
+    work.kv_parts = (ratio + work.heads - 1) / work.heads;
+    measure(work);
+    return work;
+}
+
+AttentionWork CpuBackend::attention_work(const AttentionOp& op) const noexcept {
+    AttentionWork work = whole_heads(op);
+    const std::int32_t ratio = op.n_heads / work.pool->spec.n_kv_heads;
     const std::int64_t n = count(RowKind::tokens);
-    AttentionWork work{&op, &pool, std::min(ratio, kernels::kAttentionQueries), 1, 1, 0};
-    for (;;) {
-        work.kv_groups = (ratio + work.heads - 1) / work.heads;
-        work.rows = kernels::kAttentionQueries / work.heads;
-        work.group_cost = 0;
-        std::int64_t chunks = 0;
-        for (std::int64_t r = 0; r < n;) {
-            const AttentionBlock block = block_at(work, r);
-            work.group_cost += cost_of(work, block);
-            chunks += block.last_chunk - block.first_chunk;
-            r += block.n_rows;
-        }
-        // Heads that share a KV head share what they read of it; they part only where whole groups
-        // are too few to give everyone something.
-        if (work.heads == 1 || chunks * work.groups() >= team_.size()) return work;
-        work.heads = (work.heads + 1) / 2;
+    bool single = true; // rows that follow none of their sequence
+    work.rows = kernels::kAttentionBlock / work.heads;
+    for (std::int64_t r = 0; r < n && single; ++r)
+        single = block_at(work, r).n_rows == 1;
+    if (single && work.kv_parts == 1) {
+        work.kv_heads = std::min(work.pool->spec.n_kv_heads, kernels::kAttentionQueries / ratio);
     }
+    // Wide groups read memory in long runs and heads of one KV head share what they read of it;
+    // both give way where they would leave workers with nothing.
+    while (measure(work) * work.groups() < 4 * team_.size() && work.kv_heads > 1)
+        work.kv_heads = (work.kv_heads + 1) / 2;
+    while (measure(work) * work.groups() < team_.size() && work.heads > 1) {
+        work.heads = (work.heads + 1) / 2;
+        work.kv_parts = (ratio + work.heads - 1) / work.heads;
+        work.rows = kernels::kAttentionBlock / work.heads;
+    }
+    return work;
 }
 
 kernels::AttentionRows CpuBackend::rows_of(const AttentionWork& work, const AttentionBlock& block,
                                            std::int64_t group) const noexcept {
-    const auto kv_head = static_cast<std::int32_t>(group / work.kv_groups);
-    const auto sub = static_cast<std::int32_t>(group % work.kv_groups);
-    const std::int32_t ratio = work.op->n_heads / work.pool->spec.n_kv_heads;
-    const std::int32_t head = kv_head * ratio + sub * work.heads;
-    return {row(work.op->q, block.row) + std::int64_t{head} * work.pool->spec.k_dim,
+    const std::int32_t n_kv = work.pool->spec.n_kv_heads;
+    const std::int32_t ratio = work.op->n_heads / n_kv;
+    const auto kv_head = static_cast<std::int32_t>(group / work.kv_parts) * work.kv_heads;
+    const auto part = static_cast<std::int32_t>(group % work.kv_parts) * work.heads;
+    return {row(work.op->q, block.row) +
+                std::int64_t{kv_head * ratio + part} * work.pool->spec.k_dim,
             buffer(work.op->q).stride,
             block.n_rows,
-            std::min(work.heads, ratio - sub * work.heads),
+            std::min(work.heads, ratio - part),
             kv_head,
+            std::min(work.kv_heads, n_kv - kv_head),
             work.op->scale,
             inputs_->positions[static_cast<std::size_t>(block.row)],
             work.pool->spec.window};
@@ -146,21 +174,19 @@ kernels::AttentionRows CpuBackend::rows_of(const AttentionWork& work, const Atte
 // --- running
 
 void CpuBackend::attend_chunks(const AttentionWork& work, const AttentionBlock& block,
-                               std::int64_t group, std::int64_t first, std::int64_t last,
-                               int worker) {
+                               const kernels::AttentionRows& rows, std::int64_t first,
+                               std::int64_t last, int worker) {
     const std::int32_t dim = work.pool->spec.k_dim;
     const AttentionScratch scratch = attention_scratch(worker, dim);
     const kernels::KvPages kv = pages_of(*work.op, block.row);
     BLOOM_DCHECK(kv.table[(block.end - 1) / kPageTokens] >= 0);
-    const kernels::AttentionRows rows = rows_of(work, block, group);
     const bool begins = first == block.first_chunk;
     table_.attention(rows, kv, first, last, begins, begins ? scratch.folded : scratch.tail,
                      scratch.working);
     if (!begins || last < block.last_chunk) return;
-    const float* const q0 = row(work.op->q, block.row);
-    float* const out = row(work.op->out, block.row) + (rows.q - q0);
-    table_.attention_finish(rows, dim, 0, rows.n_rows * rows.n_heads, scratch.folded, out,
-                            buffer(work.op->out).stride);
+    float* const out = row(work.op->out, block.row) + (rows.q - row(work.op->q, block.row));
+    table_.attention_finish(rows, dim, 0, rows.n_kv * rows.n_rows * rows.n_heads, scratch.folded,
+                            out, buffer(work.op->out).stride);
 }
 
 void CpuBackend::attend(const AttentionOp& op, int worker) {
@@ -174,48 +200,56 @@ void CpuBackend::attend(const AttentionOp& op, int worker) {
             const AttentionBlock block = block_at(work, r);
             const std::int64_t first = chunk_from(work, block, at, mine.begin);
             const std::int64_t last = chunk_from(work, block, at, mine.end);
-            if (first < last) attend_chunks(work, block, group, first, last, worker);
+            if (first < last) {
+                attend_chunks(work, block, rows_of(work, block, group), first, last, worker);
+            }
             at += cost_of(work, block);
             r += block.n_rows;
         }
     }
 }
 
+/// This worker's queries of a block that begins at `start` in the line, if several worked on it.
+void CpuBackend::merge_block(const AttentionWork& work, const AttentionBlock& block,
+                             std::int64_t group, std::int64_t start, int worker) {
+    const int n_workers = team_.size();
+    const std::int64_t last_chunk = start + cost_until(work, block, block.last_chunk - 1);
+    const int from = owner_of(start, work.total(), n_workers);
+    const int to = owner_of(last_chunk, work.total(), n_workers);
+    if (from == to) return;
+    const std::int32_t dim = work.pool->spec.k_dim;
+    const kernels::AttentionRows rows = rows_of(work, block, group);
+    const int queries = rows.n_kv * rows.n_rows * rows.n_heads;
+    const Range mine = split_range(queries, 1, worker, n_workers);
+    const auto begin = static_cast<int>(mine.begin);
+    const auto end = static_cast<int>(mine.end);
+    float* const folded = attention_scratch(from, dim).folded;
+    for (int w = from + 1; w <= to; ++w) {
+        const Range theirs = split_range(work.total(), 1, w, n_workers);
+        const std::int64_t parts = chunk_from(work, block, start, theirs.end) -
+                                   chunk_from(work, block, start, theirs.begin);
+        const float* part = attention_scratch(w, dim).tail;
+        for (std::int64_t c = 0; c < parts; ++c) {
+            table_.attention_fold(queries, dim, begin, end, folded, part);
+            part += kernels::attention_part_floats(queries, dim);
+        }
+    }
+    float* const out = row(work.op->out, block.row) + (rows.q - row(work.op->q, block.row));
+    table_.attention_finish(rows, dim, begin, end, folded, out, buffer(work.op->out).stride);
+}
+
 void CpuBackend::attend_merge(const AttentionOp& op, int worker) {
     const AttentionWork work = attention_work(op);
-    const std::int32_t dim = work.pool->spec.k_dim;
-    const std::int64_t n = count(RowKind::tokens);
     const int n_workers = team_.size();
-    const auto owner = [&](std::int64_t start) { return owner_of(start, work.total(), n_workers); };
     for (std::int64_t group = 0; group < work.groups(); ++group) {
         std::int64_t at = group * work.group_cost;
-        if (owner(at) == owner(at + work.group_cost - 1)) continue;
-        for (std::int64_t r = 0; r < n;) {
+        const int first = owner_of(at, work.total(), n_workers);
+        if (first == owner_of(at + work.group_cost - 1, work.total(), n_workers)) continue;
+        for (std::int64_t r = 0; r < count(RowKind::tokens);) {
             const AttentionBlock block = block_at(work, r);
-            const std::int64_t start = at;
+            merge_block(work, block, group, at, worker);
             at += cost_of(work, block);
             r += block.n_rows;
-            const int from = owner(start);
-            const int to = owner(start + cost_until(work, block, block.last_chunk - 1));
-            if (from == to) continue;
-            const kernels::AttentionRows rows = rows_of(work, block, group);
-            const int queries = rows.n_rows * rows.n_heads;
-            const Range mine = split_range(queries, 1, worker, n_workers);
-            const auto begin = static_cast<int>(mine.begin);
-            const auto end = static_cast<int>(mine.end);
-            float* const folded = attention_scratch(from, dim).folded;
-            for (int w = from + 1; w <= to; ++w) {
-                const Range theirs = split_range(work.total(), 1, w, n_workers);
-                const std::int64_t parts = chunk_from(work, block, start, theirs.end) -
-                                           chunk_from(work, block, start, theirs.begin);
-                const float* part = attention_scratch(w, dim).tail;
-                for (std::int64_t c = 0; c < parts; ++c) {
-                    table_.attention_fold(queries, dim, begin, end, folded, part);
-                    part += kernels::attention_part_floats(queries, dim);
-                }
-            }
-            float* const out = row(op.out, block.row) + (rows.q - row(op.q, block.row));
-            table_.attention_finish(rows, dim, begin, end, folded, out, buffer(op.out).stride);
         }
     }
 }
@@ -251,18 +285,30 @@ void CpuBackend::prepare_head(const AttentionRegion& region, std::int64_t r, std
 void CpuBackend::attend_by_head(const AttentionRegion& region, int worker) {
     const AttentionWork work = whole_heads(region.op);
     const std::int32_t n_kv = work.pool->spec.n_kv_heads;
+    const std::int32_t ratio = work.op->n_heads / n_kv;
     const std::int64_t n = count(RowKind::tokens);
     const Range mine = split_range(work.total(), 1, worker, team_.size());
     std::int64_t at = 0;
     for (std::int64_t r = 0; r < n && at < mine.end; ++r) {
         const AttentionBlock block = block_at(work, r);
-        const std::int64_t cost = cost_of(work, block) * work.kv_groups;
+        const std::int64_t cost = cost_of(work, block) * work.kv_parts;
+        std::int32_t begin = 0;
+        std::int32_t end = 0; // this worker's heads of the row
         for (std::int32_t head = 0; head < n_kv; ++head, at += cost) {
-            if (at < mine.begin || at >= mine.end) continue;
+            if (at < mine.begin) begin = head + 1;
+            if (at < mine.end) end = head + 1;
+        }
+        for (std::int32_t head = begin; head < end; ++head)
             prepare_head(region, r, head);
-            for (std::int64_t g = 0; g < work.kv_groups; ++g) {
-                attend_chunks(work, block, head * work.kv_groups + g, block.first_chunk,
-                              block.last_chunk, worker);
+        // All of them at once where they fit.
+        const std::int32_t width =
+            work.kv_parts == 1 ? std::max(kernels::kAttentionQueries / ratio, 1) : 1;
+        for (std::int32_t head = begin; head < end; head += width) {
+            for (std::int32_t part = 0; part < work.kv_parts; ++part) {
+                kernels::AttentionRows rows =
+                    rows_of(work, block, std::int64_t{head} * work.kv_parts + part);
+                rows.n_kv = std::min(width, end - head);
+                attend_chunks(work, block, rows, block.first_chunk, block.last_chunk, worker);
             }
         }
     }
@@ -270,27 +316,19 @@ void CpuBackend::attend_by_head(const AttentionRegion& region, int worker) {
 
 // --- choosing
 
-AttentionWork CpuBackend::whole_heads(const AttentionOp& op) const noexcept {
-    const KvPool& pool = pools_[index_of(op.pool)];
-    const std::int32_t ratio = op.n_heads / pool.spec.n_kv_heads;
-    AttentionWork work{&op, &pool, std::min(ratio, kernels::kAttentionQueries), 1, 1, 0};
-    work.kv_groups = (ratio + work.heads - 1) / work.heads;
-    for (std::int64_t r = 0; r < count(RowKind::tokens); ++r)
-        work.group_cost += cost_of(work, block_at(work, r));
-    return work;
-}
-
-bool CpuBackend::balanced_by_head(const AttentionWork& work) const noexcept {
+/// Whether a decode step is best cut at whole KV heads: no barrier, and everyone gets as much.
+bool CpuBackend::runs_by_head(const AttentionWork& work) const noexcept {
     const std::int32_t n_kv = work.pool->spec.n_kv_heads;
-    const std::int64_t n = count(RowKind::tokens);
     const int n_workers = team_.size();
+    if (n_workers == 1) return true;
     const std::int64_t fair = work.total() / n_workers;
+    if (fair > kLongCost && n_kv > 1) return false;
     const std::int64_t allowed = fair + std::max(fair / 16, kPhaseCost);
     std::int64_t at = 0;
     std::int64_t load = 0;
     int last = 0;
-    for (std::int64_t r = 0; r < n; ++r) {
-        const std::int64_t cost = cost_of(work, block_at(work, r)) * work.kv_groups;
+    for (std::int64_t r = 0; r < count(RowKind::tokens); ++r) {
+        const std::int64_t cost = cost_of(work, block_at(work, r)) * work.kv_parts;
         for (std::int32_t head = 0; head < n_kv; ++head, at += cost) {
             const int worker = owner_of(at, work.total(), n_workers);
             load = worker == last ? load + cost : cost;
@@ -320,7 +358,7 @@ bool CpuBackend::splits_a_block(const AttentionWork& work) const noexcept {
 void CpuBackend::add_attention_phases(const Region& any) {
     const auto& region = std::get<AttentionRegion>(any);
     const bool prepares = !region.prepare.ops.empty();
-    if (prepares && plan_->key.phase == Phase::decode && balanced_by_head(whole_heads(region.op))) {
+    if (prepares && plan_->key.phase == Phase::decode && runs_by_head(whole_heads(region.op))) {
         phases_.push_back({StepPhase::Kind::attend_by_head, &any});
         return;
     }

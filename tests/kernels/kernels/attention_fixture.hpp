@@ -116,12 +116,13 @@ struct Cut {
     int rows = kAttentionQueries;  ///< rows of a block at most
     int heads = kAttentionQueries; ///< heads of a block at most
     std::int64_t split_at = 0;     ///< chunks from here on as parts of their own; 0: none
+    int kv_heads = 1;              ///< KV heads of a call, whole ones
 };
 
 /// Attention of one block; its queries in [begin, end) of (row, head).
 inline void attend_block(const KernelTable& table, const Pages& pages, const AttentionRows& rows,
                          std::int64_t split_at, float* out, std::int64_t out_stride) {
-    const int n = rows.n_rows * rows.n_heads;
+    const int n = rows.n_kv * rows.n_rows * rows.n_heads;
     const int dim = pages.head_dim();
     const std::int64_t begin =
         rows.window > 0 ? std::max<std::int64_t>(rows.position + 1 - rows.window, 0) : 0;
@@ -155,16 +156,17 @@ inline Guarded<float> attend(const KernelTable& table, const Pages& pages, const
     for (int head = 0; head < what.n_heads;) {
         const int group_end = (head / ratio + 1) * ratio;
         const int heads = std::min({cut.heads, group_end - head, kAttentionQueries});
-        const int rows_max = std::min(cut.rows, kAttentionQueries / heads);
+        const int n_kv = heads == ratio ? std::min(cut.kv_heads, (what.n_heads - head) / ratio) : 1;
+        const int rows_max = std::min(cut.rows, kAttentionQueries / (heads * n_kv));
         for (int r = 0; r < what.n_rows; r += rows_max) {
             const int n_rows = std::min(rows_max, what.n_rows - r);
             const std::int64_t at = r * stride + std::int64_t{head} * dim;
             attend_block(table, pages,
-                         {q + at, stride, n_rows, heads, head / ratio, what.scale,
+                         {q + at, stride, n_rows, heads, head / ratio, n_kv, what.scale,
                           what.position + r, what.window},
                          cut.split_at, out.data() + at, stride);
         }
-        head += heads;
+        head += heads * n_kv;
     }
     return out;
 }

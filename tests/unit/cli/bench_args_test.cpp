@@ -32,6 +32,19 @@ TEST(BenchArguments, Kernels) {
     EXPECT_EQ(a.flags.at("--threads"), std::vector<std::string>{"2"});
 }
 
+TEST(BenchArguments, ModelByShape) {
+    const Arguments a =
+        parsed({"model", "--shape", "qwen3-8b", "--layers", "4", "--format", "affine8"});
+    EXPECT_EQ(a.verb, Verb::bench_model);
+    EXPECT_EQ(a.bench.model_shape, "qwen3-8b");
+    EXPECT_EQ(a.bench.format, "affine8");
+    EXPECT_EQ(a.flags.at("--layers"), std::vector<std::string>{"4"});
+    const Arguments both = parsed({"model", "--shape", "qwen3-8b", "--model", "m.gguf"});
+    EXPECT_EQ(both.verb, Verb::none);
+    EXPECT_EQ(both.exit_code, 2);
+    EXPECT_EQ(parsed({"model", "--shape", "qwen3-8b", "--format", "q4"}).exit_code, 2);
+}
+
 TEST(BenchArguments, ModelAndRoofs) {
     const Arguments model =
         parsed({"model", "--model", "m.gguf", "--pp", "0", "--batch", "2", "--depth", "32768"});

@@ -46,6 +46,18 @@ TEST(CostModel, KnowsNothingAtFirst) {
     EXPECT_TRUE(m.ready());
 }
 
+TEST(CostModel, RowsOfStreamsCostSomethingOnceTheirNumberVaries) {
+    CostModel m;
+    EXPECT_FALSE(m.knows_streams());
+    for (int i = 0; i < 20; ++i)
+        m.observe(load(1, 0, 0, 0), 1000);
+    EXPECT_TRUE(m.knows_streams());
+    EXPECT_NEAR(m.predict_us(load(1, 0, 0, 0)), 1000, 1);
+    for (int i = 0; i < 40; ++i)
+        m.observe(load(1 + i % 8, 0, 0, 0), 1000 + 100 * (i % 8));
+    EXPECT_NEAR(m.decode_row_us(), 100, 20);
+}
+
 TEST(CostModel, LearnsThroughNoise) {
     for (std::uint64_t seed = 1; seed <= 10; ++seed) {
         Rng rng(seed);
