@@ -107,6 +107,12 @@ KernelTable timed(const KernelTable& table) {
     t.store_kv = &Timed<&KernelTable::store_kv>::call;
     t.argmax = &Timed<&KernelTable::argmax>::call;
     t.attention = &Timed<&KernelTable::attention>::call;
+    t.attention_fold = &Timed<&KernelTable::attention_fold>::call;
+    t.attention_finish = &Timed<&KernelTable::attention_finish>::call;
+    t.store_key = &Timed<&KernelTable::store_key>::call;
+    t.gelu_tanh_mul = &Timed<&KernelTable::gelu_tanh_mul>::call;
+    t.route = &Timed<&KernelTable::route>::call;
+    t.weighted_sum = &Timed<&KernelTable::weighted_sum>::call;
     return t;
 }
 
@@ -231,6 +237,7 @@ int main(int argc, char** argv) {
     engine::EngineOptions engine_options;
     engine_options.team = &team;
     engine_options.table = &probed;
+    engine_options.speculate = false; // one step, one token
     engine_options.packed_cache = options.packed;
     engine_options.max_seqs = std::max(options.batch, 8);
     const double opened = now_s();

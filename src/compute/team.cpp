@@ -64,7 +64,7 @@ SerialTeam::SerialTeam(int size) noexcept : size_(size) {
 }
 
 SpinTeam::SpinTeam(int size, std::span<const int> cpus)
-    : size_(size), first_cpu_(cpus.empty() ? -1 : cpus[0]),
+    : size_(size), cpus_(cpus.begin(), cpus.end()),
       n_groups_((size + kGroupSize - 1) / kGroupSize) {
     BLOOM_CHECK(size >= 1);
     BLOOM_CHECK(size <= kMaxWorkers);
@@ -148,7 +148,7 @@ void SpinTeam::end_step() {
 }
 
 void SpinTeam::pin_caller() {
-    if (first_cpu_ >= 0) pin_current_thread(first_cpu_);
+    if (!cpus_.empty()) pin_current_thread(cpus_[0]);
 }
 
 void SpinTeam::wake_parked() noexcept {

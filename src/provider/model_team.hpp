@@ -7,7 +7,8 @@
 namespace bloom::provider {
 
 /// The workers of one model. While it is being loaded on a thread of its own it has helpers of its
-/// own, since the others' steps go on; then it takes turns with them on the shared team.
+/// own, since the others' steps go on; then it takes turns with them on the shared team. Helpers
+/// sit where the shared workers do: who packs rows is near them, as who reads them later is.
 /// Thread: the loading one until join() has returned, then the engine's.
 class ModelTeam final : public compute::Team {
 public:
@@ -15,7 +16,7 @@ public:
     /// because nobody else computes.
     ModelTeam(compute::Team& shared, bool helpers) : size_(shared.size()), shared_(shared) {
         if (helpers) {
-            own_ = std::make_unique<compute::SpinTeam>(size_);
+            own_ = std::make_unique<compute::SpinTeam>(size_, shared.cpus());
         } else {
             own_ = std::make_unique<compute::SerialTeam>(size_);
         }

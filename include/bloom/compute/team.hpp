@@ -38,6 +38,9 @@ public:
 
     virtual void end_step() {}
 
+    /// CPUs that the workers are pinned to, worker w to the (w % n)th; empty: to none.
+    virtual std::span<const int> cpus() const noexcept { return {}; }
+
     /// Makes the calling thread worker 0 for good: it goes to that worker's CPU. For a thread that
     /// does nothing else; threads that it starts later inherit the CPU.
     virtual void pin_caller() {}
@@ -76,6 +79,8 @@ public:
 
     int size() const noexcept override { return size_; }
 
+    std::span<const int> cpus() const noexcept override { return cpus_; }
+
     void run(FunctionRef<void(int worker)> work) override;
     void run_phases(std::int32_t n_phases,
                     FunctionRef<void(std::int32_t phase, int worker)> work) override;
@@ -97,7 +102,7 @@ private:
 
     // Immutable after construction.
     int size_;
-    int first_cpu_; ///< worker 0's; -1: any
+    std::vector<int> cpus_;
     int n_groups_;
     std::vector<std::thread> threads_;
 
