@@ -273,7 +273,8 @@ void add_bench_serve(CLI::App& bench, Arguments& a) {
 
 void add_bench(CLI::App& app, Arguments& a, SettingFlags& flags) {
     CLI::App* verb = app.add_subcommand("bench", "measure this machine, a model or a node");
-    verb->footer("docs/performance.md says how to read the figures.");
+    verb->footer("Example:\n  darkbloom bench model --pp 512 --tg 64 --batch 1,4,8\n\n"
+                 "docs/performance.md says how to read the figures.");
     verb->require_subcommand(1);
     add_bench_roofs(*verb, a);
     add_bench_kernels(*verb, a, flags);
