@@ -22,8 +22,10 @@ struct CpuBackendOptions {
 
 /// The back end for processors. Compiling groups operations into regions, each at most two
 /// barriers: norm + quantise + all products of one input + what follows each product row; or the
-/// preparation of q, k, v with the attention of one kv head. Every region is split statically by
-/// output rows or by (kv head, row), so no sum depends on the number of workers.
+/// preparation of q, k, v with the attention of one kv head; or the choice of experts with all
+/// their products, at most three. Work is cut by output rows or by (kv head, row), statically but
+/// for experts, whose tasks workers take as they come: no sum depends on who computes it or on the
+/// number of workers.
 std::unique_ptr<Backend> make_cpu_backend(const CpuBackendOptions& options);
 
 } // namespace bloom::compute
