@@ -42,13 +42,11 @@ const Recorded kMachines[] = {
     {"Zen 4, OSXSAVE off", {16, 0x76fa320b, 0xf1bf97a9, 0x00405fce, 0x0}, 0},
     {"Zen 4, leaf 7 hidden", {6, 0x7efa320b, 0, 0, 0xe7}, kFma | kF16c},
     {"AVX-512 without VL", {16, 0x7efa320b, 0x71bf97a9, 0x00405fce, 0xe7}, kAvx2 | kFma | kF16c},
-    {"Core i5-12500 (Alder Lake: AVX-VNNI, no AVX-512)",
-     {32, 0x7ffafbff, 0x239c27eb, 0x994007ac, 0x207, 0x00400810},
-     kAvx2 | kFma | kF16c | kAvxVnni},
     {"EPYC (Zen 5)", {28, 0xfffa3203, 0xf1bf07ab, 0x00405fc6, 0xe7, 0x00000030}, kMost},
-    {"Alder Lake, ymm state not enabled",
-     {32, 0x7ffafbff, 0x239c27eb, 0x994007ac, 0x3, 0x00400810},
-     0},
+    {"Zen 5, zmm state not enabled",
+     {28, 0xfffa3203, 0xf1bf07ab, 0x00405fc6, 0x7, 0x00000030},
+     kAvx2 | kFma | kF16c | kAvxVnni},
+    {"Zen 5, ymm state not enabled", {28, 0xfffa3203, 0xf1bf07ab, 0x00405fc6, 0x3, 0x00000030}, 0},
     {"nothing at all", {}, 0},
 };
 
