@@ -151,6 +151,47 @@ TEST_P(Golden, GenerationIsTheSameTokensOneByOne) {
     EXPECT_EQ(engine->pages_in_use(), 0);
 }
 
+/// Generations of different lengths on one engine, one after the other or all at once.
+std::vector<std::string> generate(const ModelCase& model, compute::Team& team, bool at_once) {
+    constexpr std::uint64_t kRequests = 24;
+    auto file = ModelFile::open(model.path);
+    EXPECT_TRUE(file) << file.error().message();
+    const auto engine = Engine::create(std::move(*file), {.team = &team,
+                                                          .max_seqs = 24,
+                                                          .kv_budget_bytes = std::int64_t{16} << 20,
+                                                          .cache_prefixes = false})
+                            .value();
+    test::Collector out;
+    std::vector<std::string> texts;
+    for (std::uint64_t i = 0; i < kRequests; ++i) {
+        gen::Generation g;
+        g.prompts.emplace_back(std::string(1 + i * i % 90, static_cast<char>('a' + i)) + " and so");
+        g.limits.max_tokens = static_cast<std::int32_t>(4 + i % 9);
+        g.limits.ignore_eos = true;
+        g.sampling.temperature = 0;
+        EXPECT_TRUE(
+            engine->submit(RequestId{i + 1}, std::make_shared<const gen::Generation>(g), 1 << 20));
+        while (!at_once && engine->step(out, 0)) {
+        }
+    }
+    while (engine->step(out, 0)) {
+    }
+    for (std::uint64_t i = 0; i < kRequests; ++i)
+        texts.push_back(out[i + 1].text[0]);
+    return texts;
+}
+
+// Tokens that share experts with others in one step get the same sums as alone.
+TEST(GoldenExperts, CompanyChangesNothing) {
+    for (const char* name : {"qwen3moe-gguf-q8_0", "qwen3moe-mlx-affine8", "qwen3moe-hf-bf16"}) {
+        const ModelCase model = load_case(name);
+        compute::SerialTeam one(1), three(3);
+        const auto alone = generate(model, one, false);
+        EXPECT_EQ(alone, generate(model, one, true)) << name;
+        EXPECT_EQ(alone, generate(model, three, true)) << name;
+    }
+}
+
 INSTANTIATE_TEST_SUITE_P(Models, Golden, testing::ValuesIn(golden::kCases));
 
 } // namespace

@@ -49,15 +49,17 @@ TEST(HostileModel, ChangedBytesAreRefusedOrServed) {
     compute::SerialTeam team;
     Rng rng(2024);
     int served = 0;
+    constexpr const char* kArchs[] = {"llama", "qwen3", "qwen3moe"};
     for (int round = 0; round < 400; ++round) {
-        const test::TinyModel model({.arch = round % 2 == 0 ? "llama" : "qwen3",
+        const test::TinyModel model({.arch = kArchs[round % 3],
                                      .n_layers = 1,
                                      .d_model = 32,
                                      .n_heads = 2,
                                      .ffn_dim = 32,
                                      .q8 = round % 4 < 2,
                                      .chat_template = "{{ messages[0].content }}",
-                                     .window = round % 8 < 2 ? 40 : 0});
+                                     .window = round % 8 < 2 ? 40 : 0,
+                                     .expert_ffn = 32});
         std::vector<std::uint8_t> image = model.gguf();
         // Numbers of the configuration come first, then strings of tokens, then tensor headers.
         const std::size_t reach = round % 3 == 0 ? 1200 : image.size();
@@ -76,8 +78,10 @@ TEST(HostileModel, ChangedBytesAreRefusedOrServed) {
 
 TEST(HostileModel, WeightsThatAreNoNumbersGiveTokensAllTheSame) {
     compute::SerialTeam team;
-    for (const bool q8 : {false, true}) {
-        const test::TinyModel model({.q8 = q8, .chat_template = "{{ messages[0].content }}"});
+    for (const int kind : {0, 1, 2, 3}) {
+        const test::TinyModel model({.arch = kind < 2 ? "llama" : "qwen3moe",
+                                     .q8 = kind % 2 == 1,
+                                     .chat_template = "{{ messages[0].content }}"});
         std::vector<std::uint8_t> image = model.gguf();
         std::fill(image.end() - 40'000, image.end(), std::uint8_t{0xff}); // NaN, and codes of -1
         EXPECT_TRUE(survives(std::move(image), team));
