@@ -15,8 +15,8 @@ constexpr std::int64_t kTaskBytesMin = std::int64_t{256} << 10;
 constexpr std::int64_t kGateBlockFloats = std::int64_t{64} << 10;
 /// Results of a block of the second product stay in a worker's share of the third level; smaller
 /// blocks would read the activations of all pairs more often than they save.
-constexpr std::int64_t kDownBlockFloats = std::int64_t{1} << 20;
-constexpr std::int64_t kDownBlocksPerWorker = 4;
+constexpr std::int64_t kDownBlockFloats = std::int64_t{1} << 21;
+constexpr std::int64_t kDownBlocksPerWorker = 2;
 
 constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) noexcept {
     return (a + b - 1) / b;
