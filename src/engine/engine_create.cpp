@@ -87,12 +87,17 @@ EngineInfo describe(const ModelFile& file, const PromptMaker& prompts, const Gra
     return info;
 }
 
+std::int32_t default_prefill(const ModelConfig& config) {
+    return config.experts.n_experts > 0 ? 512 : 256;
+}
+
 } // namespace
 
 Result<std::unique_ptr<Engine>> Engine::create(ModelFile file, const EngineOptions& wanted) {
     BLOOM_CHECK(wanted.team != nullptr);
     EngineOptions options = wanted;
     options.max_seqs = std::max(options.max_seqs, kMaxChoices);
+    if (options.prefill_tokens == 0) options.prefill_tokens = default_prefill(file.config());
     options.prefill_tokens = std::max(options.prefill_tokens, kPrefillCut);
     options.busy_prefill_tokens = std::max(options.busy_prefill_tokens, kPrefillCut);
     BLOOM_TRY(options.table, choose_table(options.table));

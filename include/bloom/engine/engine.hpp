@@ -48,7 +48,9 @@ struct EngineOptions {
     std::int32_t max_seqs = 16; ///< sequences computed side by side; at least kMaxChoices are
     std::int32_t max_waiting = 1024;
     std::int64_t kv_budget_bytes = kDefaultKvBudgetBytes;
-    std::int32_t prefill_tokens = 256; ///< per step: bounds how long a cancel waits
+    /// Prompt tokens per step, which bounds how long a cancel waits. 0: 256, and 512 with experts,
+    /// whose weights a step reads almost whole however many tokens it has.
+    std::int32_t prefill_tokens = 0;
     /// Beside running streams, where inter_token_ms does not decide.
     std::int32_t busy_prefill_tokens = 64;
     /// Bound on the time between tokens of running streams, kept by 99 of 100 steps as far as the
