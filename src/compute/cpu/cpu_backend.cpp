@@ -218,23 +218,35 @@ std::size_t CpuBackend::prepared_bytes(const Plan& plan, std::int64_t rows) cons
 Result<> CpuBackend::reserve_scratch(std::size_t shared, std::size_t prepared,
                                      std::size_t per_worker) {
     if (shared > shared_.size()) {
-        BLOOM_TRY(shared_, Mapping::make(shared));
+        BLOOM_OK(grow(shared_, shared));
         plan_ = nullptr; // its results were there
-        BLOOM_OK(shared_.populate());
     }
-    if (prepared > prepared_.size()) {
-        BLOOM_TRY(prepared_, Mapping::make(prepared));
-        BLOOM_OK(prepared_.populate());
-    }
+    BLOOM_OK(grow(prepared_, prepared));
     if (per_worker <= worker_bytes_) return {};
-    for (WorkerScratch& w : workers_) {
-        BLOOM_TRY(w.memory, Mapping::make(per_worker));
-    }
+    BLOOM_OK(grow_each(&WorkerScratch::memory, per_worker, per_worker));
     worker_bytes_ = per_worker;
+    return {};
+}
+
+Result<> CpuBackend::grow(Mapping& memory, std::size_t bytes) {
+    if (bytes <= memory.size()) return {};
+    // Nothing changes unless all of it is there.
+    BLOOM_TRY(Mapping larger, Mapping::make(bytes));
+    BLOOM_OK(larger.populate());
+    memory = std::move(larger);
+    return {};
+}
+
+Result<> CpuBackend::grow_each(Mapping WorkerScratch::* memory, std::size_t bytes,
+                               std::size_t bytes_now) {
+    for (WorkerScratch& w : workers_) {
+        if (bytes <= (w.*memory).size()) continue;
+        BLOOM_TRY(w.*memory, Mapping::make(bytes));
+    }
     std::vector<Result<>> taken(workers_.size());
     team_.run([&](int w) { // each near the worker whose it is
         const auto at = static_cast<std::size_t>(w);
-        taken[at] = workers_[at].memory.populate();
+        taken[at] = (workers_[at].*memory).populate(bytes_now);
     });
     for (const Result<>& t : taken)
         BLOOM_OK(t);

@@ -187,6 +187,10 @@ private:
 
     // compile
     Result<> reserve_scratch(std::size_t shared, std::size_t prepared, std::size_t per_worker);
+    /// At least `bytes`, taken at once; what was in it is lost. Unchanged if memory is missing.
+    static Result<> grow(Mapping& memory, std::size_t bytes);
+    /// The same of every worker, the first `bytes_now` taken at once by itself.
+    Result<> grow_each(Mapping WorkerScratch::* memory, std::size_t bytes, std::size_t bytes_now);
     std::size_t prepared_bytes(const Plan& plan, std::int64_t rows) const;
     Result<> reserve_expert_scratch(const Plan& plan);
     Result<> reserve_expert_scratch(const Plan& plan, const MoeOp& op);

@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include <bloom/base/check.hpp>
+
 namespace bloom::compute::cpu {
 namespace {
 
@@ -42,10 +44,11 @@ Result<Mapping> Mapping::make(std::size_t bytes) {
     return out;
 }
 
-Result<> Mapping::populate() const {
-    if (size_ == 0) return {};
-    if (::madvise(data_, size_, kPopulateWrite) == 0 || errno == EINVAL) return {};
-    return Error{Code::out_of_memory, fmt::format("no memory for {} bytes", size_)};
+Result<> Mapping::populate(std::size_t bytes) const {
+    BLOOM_CHECK(bytes <= size_);
+    if (bytes == 0) return {};
+    if (::madvise(data_, bytes, kPopulateWrite) == 0 || errno == EINVAL) return {};
+    return Error{Code::out_of_memory, fmt::format("no memory for {} bytes", bytes)};
 }
 
 Mapping::~Mapping() {

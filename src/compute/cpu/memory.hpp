@@ -27,7 +27,10 @@ public:
 
     /// Takes all of the memory now, near the calling thread, so that no step has to.
     /// Errors: out_of_memory. Where the kernel cannot say (before 5.14), it is taken when touched.
-    Result<> populate() const;
+    Result<> populate() const { return populate(size_); }
+
+    /// The same of the first `bytes`, in whole pages.
+    Result<> populate(std::size_t bytes) const;
 
     Mapping(Mapping&& other) noexcept { swap(other); }
 

@@ -90,9 +90,12 @@ std::int64_t down_blocks(std::int64_t rows, std::int64_t n_pairs, int n_workers)
     return std::min(each * n_workers, units);
 }
 
-std::int64_t down_floats_max(std::int64_t n_pairs) noexcept {
+std::int64_t down_floats_max(std::int64_t rows, std::int64_t n_pairs, int n_workers) noexcept {
+    const std::int64_t units = ceil_div(rows, kExpertRowUnit);
+    const std::int64_t fewest = std::min(kDownBlocksPerWorker * n_workers, units);
+    const std::int64_t largest = n_pairs * block_stride(ceil_div(units, fewest) * kExpertRowUnit);
     // A block is at most a unit larger than its share, and its stride 31 floats more than its rows.
-    return kDownBlockFloats + n_pairs * (kExpertRowUnit + 31);
+    return std::min(largest, kDownBlockFloats + n_pairs * (kExpertRowUnit + 31));
 }
 
 std::int64_t gate_block_rows(std::int64_t n_tokens) noexcept {

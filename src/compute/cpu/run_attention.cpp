@@ -73,15 +73,15 @@ kernels::KvPages CpuBackend::pages_of(const AttentionOp& op, std::int64_t r) con
 
 Result<> CpuBackend::reserve_attention(const KvPool& pool) {
     const std::int64_t chunks = (pool.n_pages * kPageTokens + kChunk - 1) / kChunk;
-    const std::int64_t floats =
-        kernels::attention_scratch_floats(kernels::kAttentionQueries, pool.spec.k_dim) +
-        kernels::attention_part_floats(kernels::kAttentionQueries, pool.spec.k_dim) * (1 + chunks);
-    const auto bytes = static_cast<std::size_t>(floats) * sizeof(float);
-    for (WorkerScratch& w : workers_) {
-        if (bytes <= w.attention.size()) continue;
-        BLOOM_TRY(w.attention, Mapping::make(bytes));
-    }
-    return {};
+    const std::int64_t part =
+        kernels::attention_part_floats(kernels::kAttentionQueries, pool.spec.k_dim);
+    const std::int64_t always =
+        kernels::attention_scratch_floats(kernels::kAttentionQueries, pool.spec.k_dim) + part;
+    const auto bytes = [](std::int64_t floats) {
+        return static_cast<std::size_t>(floats) * sizeof(float);
+    };
+    // Parts by chunk, enough for one sequence that has all pages, are taken when one is so long.
+    return grow_each(&WorkerScratch::attention, bytes(always + chunks * part), bytes(always));
 }
 
 AttentionScratch CpuBackend::attention_scratch(int worker, std::int32_t head_dim) const noexcept {

@@ -37,6 +37,7 @@ struct MoeLayout {
 
 struct MoeShape {
     std::int64_t in_cols;
+    std::int64_t out_cols;
     std::int64_t n_experts;
     std::int64_t rows_max;
     std::int32_t top_k;
@@ -64,7 +65,9 @@ MoeLayout moe_layout(const MoeShape& s) noexcept {
     l.ids = take(kRedundantRows * s.top_k, sizeof(std::int32_t));
     l.weights = take(kRedundantRows * s.top_k, sizeof(float));
     l.gather = take(kGatherRows * block_stride(s.in_cols), sizeof(float));
-    l.block = take(std::max(gate_floats_max(s.rows_max), down_floats_max(n_pairs)), sizeof(float));
+    l.block = take(
+        std::max(gate_floats_max(s.rows_max), down_floats_max(s.out_cols, n_pairs, s.n_workers)),
+        sizeof(float));
     l.end = at;
     return l;
 }
@@ -175,8 +178,8 @@ CpuBackend::MoeStep CpuBackend::moe_step(const MoeRegion& region, int worker) {
     if (quantised(s.down)) {
         s.hq = quantised_at(hidden_.data(), hl, kernels::group_size(s.down.matrix.format));
     }
-    const MoeLayout l =
-        moe_layout({s.in_cols, s.gate.n_experts, rows_max(plan_->key), op.top_k, team_.size()});
+    const MoeLayout l = moe_layout({s.in_cols, s.down.matrix.rows, s.gate.n_experts,
+                                    rows_max(plan_->key), op.top_k, team_.size()});
     std::uint8_t* const at = own.experts.data();
     s.order.begin = reinterpret_cast<std::int32_t*>(at + l.begin);
     s.order.active = reinterpret_cast<std::int32_t*>(at + l.active);
@@ -223,16 +226,12 @@ Result<> CpuBackend::reserve_expert_scratch(const Plan& plan, const MoeOp& op) {
     BLOOM_CHECK(up.matrix.k == plan.desc(op.in).cols);
     BLOOM_CHECK(down.matrix.rows == plan.desc(op.out).cols);
     BLOOM_CHECK(plan.desc(op.ids).dtype == DType::i32);
-    const std::size_t hidden = activation_bytes(gate.matrix.rows, rows * op.top_k);
-    if (hidden > hidden_.size()) {
-        BLOOM_TRY(hidden_, Mapping::make(hidden));
-    }
+    BLOOM_OK(grow(hidden_, activation_bytes(gate.matrix.rows, rows * op.top_k)));
     const std::size_t own =
-        moe_layout({gate.matrix.k, gate.n_experts, rows, op.top_k, team_.size()}).end;
+        moe_layout({gate.matrix.k, down.matrix.rows, gate.n_experts, rows, op.top_k, team_.size()})
+            .end;
     if (own <= expert_bytes_) return {};
-    for (WorkerScratch& w : workers_) {
-        BLOOM_TRY(w.experts, Mapping::make(own));
-    }
+    BLOOM_OK(grow_each(&WorkerScratch::experts, own, own));
     expert_bytes_ = own;
     return {};
 }

@@ -3,6 +3,9 @@
 #include <cstdio>
 #include <fstream>
 #include <string>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -53,6 +56,26 @@ TEST(Mapping, StartsAsZeroAndMoves) {
     EXPECT_TRUE(other.populate());
     EXPECT_EQ(other.data()[7], 9);
     EXPECT_TRUE(Mapping().populate());
+}
+
+TEST(Mapping, TakesAsMuchAsItIsTold) {
+    const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+    const std::size_t n = 3 * kHugePage / page;
+    const auto made = Mapping::make(n * page);
+    ASSERT_TRUE(made);
+    std::vector<unsigned char> there(n);
+    const auto look = [&] { return ::mincore(made->data(), n * page, there.data()) == 0; };
+    const auto count = [&] {
+        return std::ranges::count_if(there, [](unsigned char p) { return (p & 1) != 0; });
+    };
+    ASSERT_TRUE(made->populate(3 * page));
+    ASSERT_TRUE(look());
+    if (count() == 0) GTEST_SKIP() << "a kernel that cannot be asked for memory";
+    EXPECT_TRUE((there[0] & there[1] & there[2] & 1) != 0);
+    EXPECT_EQ(there[2 * kHugePage / page] & 1, 0) << "more than the huge page it begins with";
+    ASSERT_TRUE(made->populate());
+    ASSERT_TRUE(look());
+    EXPECT_EQ(static_cast<std::size_t>(count()), n);
 }
 
 TEST(Mapping, SaysWhenThereIsNotEnough) {
