@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <deque>
 #include <memory>
 #include <vector>
 
@@ -287,7 +288,7 @@ private:
     std::vector<Weight> weights_;
     std::vector<RopeTable> ropes_;
     std::vector<KvPool> pools_;
-    std::vector<Compiled> compiled_;
+    std::deque<Compiled> compiled_; ///< plan_ stays while others are added
 
     Mapping shared_;   ///< intermediate tensors
     Mapping prepared_; ///< activations prepared once for all workers

@@ -188,6 +188,22 @@ TEST(Step, AllocatesNothing) {
 #endif
 }
 
+TEST(Step, ResultsStayWhileOtherPlansAreMade) {
+    SerialTeam team;
+    SmallModel model({&fastest(), &team, false, true}, {}, 3);
+    Backend& backend = model.backend();
+    const auto plan = backend.compile(model.plan({Phase::decode, 3, 3}));
+    ASSERT_TRUE(plan);
+    ASSERT_TRUE(model.run(*plan, 3, 0, 1));
+    const std::vector<std::int32_t> rows{0, 1, 2};
+    std::vector<std::int32_t> before(3), after(3);
+    backend.sample(rows, 300, before);
+    for (int i = 0; i < 40; ++i)
+        ASSERT_TRUE(backend.compile(model.plan({Phase::decode, 3, 3})));
+    backend.sample(rows, 300, after);
+    EXPECT_EQ(after, before);
+}
+
 /// Rows of logits that a plan only looks up.
 std::vector<std::int32_t> sample_of(Team& team, std::int64_t vocab, std::int32_t n_valid,
                                     std::vector<std::vector<float>> wanted,
