@@ -9,6 +9,7 @@
 
 #include "kernels/probe.hpp"
 #include <bloom/base/check.hpp>
+#include <bloom/compute/worker_cpus.hpp>
 #include <bloom/hw/memory_info.hpp>
 #include <bloom/measure/roofs.hpp>
 #include <bloom/measure/statistics.hpp>
@@ -214,13 +215,13 @@ Result<std::vector<Ceiling>> measure_ceilings(const kernels::KernelTable& table,
                                               const RoofOptions& options) {
     BLOOM_CHECK(repetitions > 0);
     std::vector<Ceiling> out;
-    const std::vector<int> cpus = compute::allowed_cpus();
+    const hw::CpuInfo cpu_info = hw::read_cpu_info(); // before pin_caller() narrows the mask
     for (const int n : threads) {
         if (n < 1 || n > kThreadsMax) {
             return Error{Code::invalid_argument,
                          fmt::format("{} threads, expected 1 to {}", n, kThreadsMax)};
         }
-        compute::SpinTeam team(n, cpus);
+        compute::SpinTeam team(n, compute::worker_cpus(cpu_info, n));
         team.pin_caller();
         RoofOptions plain = options;
         plain.huge_pages = false;

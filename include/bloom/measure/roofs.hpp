@@ -98,7 +98,8 @@ struct Ceiling {
     bool disturbed = false; ///< every repetition was: too low, perhaps by far
 };
 
-/// Medians of `repetitions` undisturbed ones for each number of threads, each with a new team.
+/// Medians of `repetitions` undisturbed ones for each number of threads, each with a new team on
+/// the processors that a model's workers would have. Leaves the calling thread on one processor.
 /// Errors: out_of_memory; invalid_argument (a thread count below 1).
 Result<std::vector<Ceiling>> measure_ceilings(const kernels::KernelTable& table,
                                               std::span<const int> threads, int repetitions,
