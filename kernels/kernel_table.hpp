@@ -230,6 +230,7 @@ struct KernelTable {
     void (*weighted_sum)(const float* y, std::int64_t y_stride, const std::int32_t* rows,
                          const float* weights, std::int64_t n_rows, std::int64_t n,
                          float* out) noexcept;
+
     // --- sampling: rows of logits ---------------------------------------------------------------
     /// The k largest values above -infinity, largest first, the lower index first among equals.
     /// Returns how many: fewer than k where there are no more. ids, values: [k].

@@ -20,12 +20,13 @@ struct CpuBackendOptions {
     PackedCache* packed = nullptr;
 };
 
-/// The back end for processors. Compiling groups operations into regions, each at most two
-/// barriers: norm + quantise + all products of one input + what follows each product row; or the
-/// preparation of q, k, v with the attention of one kv head; or the choice of experts with all
-/// their products, at most three. Work is cut by output rows or by (kv head, row), statically but
-/// for experts, whose tasks workers take as they come: no sum depends on who computes it or on the
-/// number of workers.
+/// The back end for processors. Compiling groups operations into regions of a few phases with a
+/// barrier after each: norm + quantise + all products of one input + what follows each product row,
+/// one or two; the preparation of q, k, v with attention, one where whole KV heads share it evenly
+/// and two or three otherwise; the choice of experts with all their products, two or three. Work is
+/// cut by output rows, or by (row, KV head) or chunks of a sequence, statically but for experts,
+/// whose tasks workers take as they come: no sum depends on who computes it or on the number of
+/// workers.
 std::unique_ptr<Backend> make_cpu_backend(const CpuBackendOptions& options);
 
 } // namespace bloom::compute

@@ -37,7 +37,8 @@ struct MatmulRegion {
 };
 
 /// Attention; `prepare` (norms per head, rotation, store) runs per (row, kv head) just before it
-/// where every sequence has one row, and as rows of its own otherwise.
+/// where every sequence has one row and whole heads are a fair and cheap cut, and as rows of its
+/// own otherwise.
 struct AttentionRegion {
     AttentionOp op{};
     RowsRegion prepare;
