@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -131,12 +132,13 @@ private:
     };
 
     // requests
-    void expire(std::int64_t now_ms);
+    void expire(std::int64_t now_ms) noexcept;
     void prepare_some();
     std::size_t prepare(Request& request);
     void make_choices(Request& request, std::vector<Prompt> prompts);
     Result<> enqueue_prompt(Request& request, Prompt& prompt, std::int32_t first_choice);
     void fail(Request& request, gen::Failure failure, std::string message);
+    void end_request(Request& request, gen::Failure failure, std::string_view message) noexcept;
     void drop_sequences(Request& request) noexcept;
     void update_pause(Request& request);
     void deliver(EventSink& sink);

@@ -109,7 +109,7 @@ Result<> EngineImpl::submit(RequestId id, std::shared_ptr<const gen::Generation>
 void EngineImpl::cancel(RequestId id, CancelReason reason) {
     const auto at = by_id_.find(static_cast<std::uint64_t>(id));
     if (at == by_id_.end() || at->second->ended) return;
-    fail(*at->second, failure_of(reason), std::string(text_of(reason)));
+    end_request(*at->second, failure_of(reason), text_of(reason));
 }
 
 void EngineImpl::add_credit(RequestId id, std::int64_t bytes) {
@@ -160,12 +160,21 @@ void EngineImpl::fail(Request& request, gen::Failure failure, std::string messag
     request.ended = true;
 }
 
-void EngineImpl::expire(std::int64_t now_ms) {
+/// fail() for callers that may not throw.
+void EngineImpl::end_request(Request& request, gen::Failure failure,
+                             std::string_view message) noexcept {
+    try {
+        fail(request, failure, std::string(message));
+    } catch (const std::bad_alloc&) {
+        starve(request);
+    }
+}
+
+void EngineImpl::expire(std::int64_t now_ms) noexcept {
     for (const auto& request : requests_) {
         const std::int64_t deadline = request->generation->deadline_ms;
         if (request->ended || deadline == 0 || deadline > now_ms) continue;
-        fail(*request, failure_of(CancelReason::deadline),
-             std::string(text_of(CancelReason::deadline)));
+        end_request(*request, failure_of(CancelReason::deadline), text_of(CancelReason::deadline));
     }
 }
 

@@ -59,7 +59,7 @@ bool EngineImpl::step(EventSink& sink, std::int64_t now_ms) {
     }
     if (!broken_.empty()) {
         for (const auto& request : requests_) {
-            if (!request->ended) fail(*request, gen::Failure::provider, broken_);
+            if (!request->ended) end_request(*request, gen::Failure::provider, broken_);
         }
     }
     deliver(sink);

@@ -94,5 +94,40 @@ TEST(OutOfMemory, AtAnyPointOfAStepFailsRequestsAndNothingElse) {
     EXPECT_GT(answered, 100);
 }
 
+TEST(OutOfMemory, AnEndFromOutsideComesWhenMemoryIsThere) {
+    test::TinyEngine engine({.n_layers = 1, .output_scale = 4});
+    std::uint64_t id = 0;
+    // A cancel and a deadline, each without its first allocation, its second, ...
+    for (const bool by_deadline : {false, true}) {
+        bool hit = true;
+        int rounds = 0;
+        for (std::int64_t k = 0; hit; ++k, ++rounds) {
+            SCOPED_TRACE(k);
+            Guarded sink;
+            const RequestId request{++id};
+            gen::Generation g = request_of(0);
+            if (by_deadline) g.deadline_ms = 10;
+            ASSERT_TRUE(
+                engine->submit(request, std::make_shared<const gen::Generation>(g), 1 << 30));
+            for (int i = 0; i < 4; ++i)
+                engine->step(sink, 0);
+            test::fail_allocation_in.store(k);
+            if (!by_deadline) engine->cancel(request, CancelReason::client_gone);
+            engine->step(sink, 10);
+            hit = test::fail_allocation_in.exchange(-1) < 0;
+            engine.run(sink.out, 10);
+            const Answer& a = sink.out[id];
+            EXPECT_TRUE(a.over);
+            const auto said = by_deadline ? gen::Failure::timeout : gen::Failure::cancelled;
+            EXPECT_TRUE(a.failure == said || (hit && a.failure == gen::Failure::provider))
+                << a.failure_text;
+            EXPECT_EQ(engine->n_requests(), 0);
+        }
+        EXPECT_GT(rounds, 1) << "no allocation failed";
+    }
+    engine->drop_prefix_cache();
+    EXPECT_EQ(engine->pages_in_use(), 0);
+}
+
 } // namespace
 } // namespace bloom::engine
