@@ -133,10 +133,12 @@ Result<std::unique_ptr<Engine>> Engine::create(ModelFile file, const EngineOptio
     // The largest step of all, so that memory is taken now and cannot be missing later.
     const std::int32_t most_rows =
         std::max(options.prefill_tokens, options.busy_prefill_tokens + options.max_seqs);
+    // Guesses of one stream beside prompts that all come to their end.
+    const std::int32_t most_logits = options.max_seqs + (options.speculate ? kMaxDraft : 0);
     PlanCache largest(*graph, *backend);
     BLOOM_TRY(const auto plan,
               largest.get(compute::Phase::prefill, static_cast<std::size_t>(most_rows),
-                          static_cast<std::size_t>(options.max_seqs)));
+                          static_cast<std::size_t>(most_logits)));
     static_cast<void>(plan);
     const compute::BackendMemory memory = backend->memory();
     info.weight_bytes = memory.weight_bytes;
