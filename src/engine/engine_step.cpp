@@ -127,7 +127,8 @@ void EngineImpl::propose_drafts() {
     double least_chance = kLeastChance;
     const CostModel& cost = batcher_.cost();
     // What rows cost is learnt only where there are some, so now and then they are taken for free.
-    const bool probe = ++n_unguessed_ >= kProbeSteps;
+    n_unguessed_ = std::min(n_unguessed_ + 1, kProbeSteps);
+    const bool probe = n_unguessed_ == kProbeSteps;
     if (const double step_us = cost.predict_us(now.streams);
         !probe && cost.knows_streams() && step_us > 0) {
         least_chance = std::max(least_chance, cost.decode_row_us() * n_streams / step_us);
@@ -137,8 +138,12 @@ void EngineImpl::propose_drafts() {
         for (const auto& choice : request->choices) {
             if (choice->seq == SeqId::none || !batcher_.decodes(choice->seq)) continue;
             const std::int32_t left = choice->max_new - choice->n_generated - 1;
-            const auto guess = choice->lookup.guess(batcher_.tokens(choice->seq),
-                                                    std::min(most, left), least_chance);
+            std::span<const std::int32_t> guess; // memory that is missing for it costs no answer
+            try {
+                guess = choice->lookup.guess(batcher_.tokens(choice->seq), std::min(most, left),
+                                             least_chance);
+            } catch (const std::bad_alloc&) {
+            }
             if (!guess.empty()) n_unguessed_ = 0;
             batcher_.propose(choice->seq, guess);
         }

@@ -12,7 +12,7 @@ namespace bloom::engine {
 /// Guesses the next tokens of one sequence: what followed the last time that its end stood earlier
 /// in prompt or output, the longest match of a few recent ones, two tokens at least. How much is
 /// guessed follows from how often guesses came true.
-/// Thread: one. Cost: a guess looks at kMaxLooks places; memory is 8 to 16 bytes per token.
+/// Thread: one. Cost: a guess looks at kMaxLooks places; memory is 36 to 136 bytes per token.
 class PromptLookup {
 public:
     /// Guesses what follows `tokens`, which grow by append only from call to call. At most n_max
