@@ -6,17 +6,8 @@
 #include <new>
 
 #include "compute/cpu/limits.hpp"
+#include "support/counts_allocations.hpp"
 #include "unit/compute/small_step.hpp"
-
-// The sanitizers bring allocation functions of their own.
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
-#define BLOOM_TEST_COUNTS_ALLOCATIONS 0
-#endif
-#endif
-#ifndef BLOOM_TEST_COUNTS_ALLOCATIONS
-#define BLOOM_TEST_COUNTS_ALLOCATIONS 1
-#endif
 
 #if BLOOM_TEST_COUNTS_ALLOCATIONS
 namespace {
