@@ -109,6 +109,8 @@ Result<engine::ModelFile> open_target(const Arguments& arguments, std::int64_t n
 
 Result<> bench(const Arguments& arguments) {
     const BenchArguments& a = arguments.bench;
+    if (a.prefill_tokens == 0 && a.decode_tokens == 0)
+        return Error{Code::invalid_argument, "nothing to measure: --pp and --tg are both 0"};
     BLOOM_TRY(const Settings settings, Settings::load({}, arguments.flags));
     BLOOM_TRY(const kernels::KernelTable* table, choose_bench_kernels(a.isa));
     LocalEngineOptions options;

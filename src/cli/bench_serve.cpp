@@ -72,8 +72,17 @@ std::string as_table(const ServeBenchOptions& options, const ServeReport& r) {
     return out;
 }
 
+/// Arrivals of one run: what is kept of them fits into memory.
+constexpr double kArrivalsMax = 1e7;
+
 Result<bool> bench(const Arguments& arguments) {
     const BenchArguments& a = arguments.bench;
+    if (a.rate * a.duration_s > kArrivalsMax) {
+        return Error{Code::invalid_argument,
+                     fmt::format("--rate {} for --duration {} are {:.0f} requests; {:.0f} are "
+                                 "possible",
+                                 a.rate, a.duration_s, a.rate * a.duration_s, kArrivalsMax)};
+    }
     ServeBenchOptions options;
     options.url = arguments.url;
     if (const char* key = std::getenv("DARKBLOOM_API_KEY")) options.api_key = key;

@@ -137,6 +137,8 @@ test('usage errors name the value and end with 2', async () => {
     [['kernels', '--shape', '64,64'], /--op/],
     [['kernels'], /nothing to measure/],
     [['serve', '--url', 'nonsense', '--rate', '1', '--duration', '1'], /nonsense/],
+    [['serve', '--url', 'http://127.0.0.1:1', '--rate', '1e6', '--duration', '3600'], /3600000000 requests/],
+    [['model', '--pp', '0', '--tg', '0'], /nothing to measure/],
   ]) {
     const { code, stderr } = await runBinary(['bench', ...args]);
     assert.equal(code, 2, `${args}: ${stderr}`);
