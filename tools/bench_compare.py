@@ -49,11 +49,14 @@ def rows_of(path: str) -> list[dict]:
     if "rows" in document:
         rows = document["rows"]
     elif "ceilings" in document:
-        rows = [{"op": "ceiling", **row} for row in document["ceilings"]]
+        rows = document["ceilings"]
+        shared["op"] = "ceiling"
     elif document.get("op") == "serve":
         rows = [document]
     else:
         raise Unusable(f"{path}: has no rows")
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise Unusable(f"{path}: its rows are no objects")
     return [{**shared, **row} for row in rows]
 
 

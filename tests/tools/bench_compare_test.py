@@ -85,6 +85,7 @@ class BenchCompare(unittest.TestCase):
     def test_unusable_files(self):
         good = self.file(kernels(1))
         for bad in (self.file("{"), self.file("[]"), self.file({"x": 1}), good + "x",
+                    self.file({"rows": 1}), self.file({"rows": [1]}), self.file({"ceilings": [None]}),
                     self.file(kernels(1, n=5))):
             code, _, err = self.run_tool(good, bad)
             self.assertEqual(code, 2, bad)
