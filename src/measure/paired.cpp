@@ -73,7 +73,7 @@ Result<Paired> measure_paired(RoofSource& roofs, Stopwatch& clock, const PairedO
     std::vector<Repetition> all;
     int kept = 0;
     const double begin = clock.wall_s();
-    const auto tries = static_cast<std::size_t>(options.repetitions * kTriesPerRepetition);
+    const auto tries = static_cast<std::size_t>(options.repetitions) * kTriesPerRepetition;
     Roofs before = roofs.sample();
     while ((kept < options.repetitions && all.size() < tries) ||
            clock.wall_s() - begin < options.seconds) {
