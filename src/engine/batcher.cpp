@@ -286,13 +286,20 @@ bool Batcher::worth_swapping(const Seq& s) const noexcept {
     return n_pages * options_.swap_page_us < cost_.predict_us(again);
 }
 
-/// Saves what no other sequence holds; nothing when there is no room for all of it.
+/// Saves what is not in a prefix that other sequences hold as well; nothing when there is no room
+/// for all of it.
 void Batcher::swap_out(Seq& s) {
     BLOOM_CHECK(s.n_swapped == 0);
     const auto n_pages =
         static_cast<std::size_t>((s.n_computed + compute::kPageTokens - 1) / compute::kPageTokens);
+    // Only whole cuts are found in the cache when the sequence comes back.
+    constexpr std::size_t kCutPages = kPrefillCut / compute::kPageTokens;
+    std::size_t n_staying = 0;
+    while (store_.used_by_others(s.state, n_staying))
+        ++n_staying;
+    n_staying = n_staying / kCutPages * kCutPages;
     const auto saved = [&](std::size_t group, std::size_t page) {
-        return s.state.tables[group][page] >= 0 && !store_.used_by_others(s.state, page) &&
+        return page >= n_staying && s.state.tables[group][page] >= 0 &&
                static_cast<std::int64_t>(page) >= store_.first_seen_page(group, s.n_computed);
     };
     try {

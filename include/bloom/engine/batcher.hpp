@@ -49,7 +49,7 @@ enum class SeqId : std::uint32_t { none = 0xffffffffU };
 /// bound of 8192 tokens that would leave most of the memory idle. When pages run out, sequences are
 /// preempted, paused ones first, then the latest admitted; they wait in their old place. Their
 /// pages are saved in the swap space where that is cheaper than computing them again and there is
-/// room; those that other sequences use as well stay where they are. Otherwise, or when such a
+/// room; whole cuts that other sequences use as well stay where they are. Otherwise, or when such a
 /// shared page is gone in the end, they are recomputed. Neither changes a token (design decision
 /// 23). The oldest is never preempted, and every sequence fits alone, so there is always progress.
 ///

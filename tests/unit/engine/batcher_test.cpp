@@ -172,5 +172,55 @@ TEST_F(BatcherTest, TheOldestIsNeverPreempted) {
               static_cast<std::int32_t>(batcher_->tokens(oldest).size()));
 }
 
+/// Counts pages; their contents do not matter here.
+class CountingMover final : public PageMover {
+public:
+    void save(std::size_t, std::int32_t, std::int32_t) override { ++n_saved; }
+
+    void restore(std::size_t, std::int32_t, std::int32_t) override { ++n_restored; }
+
+    int n_saved = 0;
+    int n_restored = 0;
+};
+
+TEST_F(BatcherTest, PagesSharedBeyondAWholeCutAreSwapped) {
+    make({.max_seqs = 4}, 16);
+    CountingMover mover;
+    SwapSpace swap(std::vector<std::int64_t>{16}, &mover);
+    batcher_ = std::make_unique<Batcher>(BatcherOptions{.max_seqs = 4}, *store_, &swap);
+    // Six pages in common, of which the cache gives back four: one cut.
+    const auto add_sharing = [&](std::int32_t own) {
+        Batcher::NewSequence s;
+        s.tokens.assign(96, 7);
+        s.tokens.resize(126, own);
+        s.cache_scope = "scope";
+        return *batcher_->add(std::move(s));
+    };
+    const SeqId first = add_sharing(8);
+    step();
+    const SeqId second = add_sharing(9);
+    step();
+    ASSERT_EQ(batcher_->n_computed(second), 126);
+    batcher_->pause(second);
+    const SeqId large = add(64); // takes the place of the one that is paused
+    step();
+    ASSERT_EQ(batcher_->n_swapped_out(), 1);
+    EXPECT_EQ(mover.n_saved, 4);
+    batcher_->remove(large);
+    batcher_->resume(second);
+    const Batcher::Step& s = step();
+    EXPECT_EQ(batcher_->n_swapped_in(), 1);
+    EXPECT_EQ(mover.n_restored, 4);
+    ASSERT_EQ(s.items.size(), 2U);
+    EXPECT_EQ(s.items[1].seq, second);
+    EXPECT_EQ(s.items[1].begin, 126) << "nothing is computed again";
+    EXPECT_EQ(swap.n_used(), 0);
+    batcher_->remove(first);
+    batcher_->remove(second);
+    store_->drop_cache();
+    EXPECT_EQ(store_->n_free(), store_->n_pages());
+    batcher_.reset(); // before its swap space
+}
+
 } // namespace
 } // namespace bloom::engine
