@@ -176,8 +176,11 @@ std::vector<std::string> generate(const ModelCase& model, compute::Team& team, b
     }
     while (engine->step(out, 0)) {
     }
-    for (std::uint64_t i = 0; i < kRequests; ++i)
+    for (std::uint64_t i = 0; i < kRequests; ++i) {
+        EXPECT_EQ(out[i + 1].failure, gen::Failure::none) << out[i + 1].failure_text;
+        EXPECT_GT(out[i + 1].usage.completion_tokens, 0);
         texts.push_back(out[i + 1].text[0]);
+    }
     return texts;
 }
 
