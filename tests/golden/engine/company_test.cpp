@@ -1,5 +1,7 @@
 // 24 sequences of mixed lengths on the built-in model: whatever else runs, is cached, guessed,
 // swapped out or recomputed, each gives token for token what it gives alone.
+#include <algorithm>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -7,6 +9,7 @@
 
 #include <bloom/base/rng.hpp>
 #include <bloom/compute/team.hpp>
+#include <bloom/engine/batcher.hpp>
 #include <bloom/engine/engine.hpp>
 
 #include "support/engine_fixture.hpp"
@@ -134,6 +137,38 @@ TEST_P(Company, ChangesNoToken) {
     EXPECT_EQ(end.n_swapped > 0, way.swaps) << end.n_preempted;
     nano.engine->drop_prefix_cache();
     EXPECT_EQ(nano.engine->pages_in_use(), 0);
+}
+
+/// Logits of position 64 where it is the first of 1 to 8 rows of its step: what verification
+/// relies on is that they are the same bits.
+void expect_rows_alike(Engine& engine) {
+    std::vector<std::int32_t> ids;
+    for (std::int32_t i = 0; i < 64 + kMaxDraft + 1; ++i)
+        ids.push_back((i * 37 + i * i) % engine.info().n_tokens);
+    std::vector<float> one;
+    for (std::size_t n = 65; n <= ids.size(); ++n) {
+        ASSERT_TRUE(engine.logits(
+            std::span(ids).first(n), [&](std::int64_t position, std::span<const float> got) {
+                if (position != 64) return;
+                if (n == 65) one.assign(got.begin(), got.end());
+                EXPECT_TRUE(std::ranges::equal(got, one)) << n - 64 << " rows";
+            }));
+    }
+    EXPECT_FALSE(one.empty());
+}
+
+TEST(Verification, LogitsDoNotDependOnTheRowsBeside) {
+    Nano nano({.kv_budget_bytes = std::int64_t{64} << 20});
+    expect_rows_alike(*nano.engine);
+    for (const char* arch : {"llama", "qwen2", "qwen3"}) {
+        for (const int window : {0, 40}) {
+            SCOPED_TRACE(arch);
+            test::TinyEngine tiny({.arch = arch, .q8 = true, .window = window}, {}, 2);
+            expect_rows_alike(*tiny);
+            test::TinyEngine precise({.arch = arch, .window = window}, {.precise = true});
+            expect_rows_alike(*precise);
+        }
+    }
 }
 
 INSTANTIATE_TEST_SUITE_P(
