@@ -11,185 +11,31 @@
 // time, as the engine runs it. Pages lie in random order in memory on huge pages, keys and values
 // in f16. Repetitions in which the process did not get its processors are dropped and counted.
 #include <algorithm>
-#include <atomic>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <map>
-#include <sched.h>
 #include <string>
 #include <sys/mman.h>
-#include <thread>
-#include <time.h>
 #include <vector>
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 #include "kernels/half.hpp"
 #include "kernels/kernel_table.hpp"
 #include "kernels/probe.hpp"
 #include <bloom/base/rng.hpp>
 
+#include "bench/micro/support.hpp"
+
 namespace {
 
 using namespace bloom::kernels;
+using namespace bloom::bench;
 
-constexpr std::size_t kHugePage = 2U << 20;
-constexpr std::size_t kProbeBytes = 256U << 20;
-constexpr double kCpuShareMin = 0.94;
 constexpr int kMaxThreads = 64;
 constexpr std::int64_t kFmaRounds = 200'000;
 
-double now_s() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
-        .count();
-}
-
-double cpu_s() {
-    timespec t{};
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
-}
-
-/// Memory on huge pages where possible; never given back.
-std::uint8_t* huge_alloc(std::size_t bytes) {
-    const std::size_t size = (bytes / kHugePage + 2) * kHugePage;
-    void* base = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (base == MAP_FAILED) {
-        std::fprintf(stderr, "cannot map %zu bytes\n", size);
-        std::exit(1);
-    }
-    const auto address =
-        (reinterpret_cast<std::uintptr_t>(base) + kHugePage - 1) / kHugePage * kHugePage;
-    madvise(reinterpret_cast<void*>(address), size - kHugePage, MADV_HUGEPAGE);
-    return reinterpret_cast<std::uint8_t*>(address);
-}
-
-/// Pinned threads that spin between jobs; the caller is the first.
-class Team {
-public:
-    explicit Team(int n) : n_(n) {
-        sched_getaffinity(0, sizeof all_, &all_);
-        pin(0);
-        for (int i = 1; i < n; ++i)
-            threads_.emplace_back([this, i] { work(i); });
-    }
-
-    ~Team() {
-        stop_ = true;
-        for (std::thread& t : threads_)
-            t.join();
-        sched_setaffinity(0, sizeof all_, &all_);
-    }
-
-    void run(const std::function<void(int)>& job) {
-        job_ = &job;
-        left_ = n_ - 1;
-        generation_.fetch_add(1);
-        job(0);
-        while (left_.load() != 0) {
-        }
-    }
-
-private:
-    static void pin(int cpu) {
-        cpu_set_t one;
-        CPU_ZERO(&one);
-        CPU_SET(cpu, &one);
-        sched_setaffinity(0, sizeof one, &one);
-    }
-
-    void work(int i) {
-        pin(i);
-        int seen = 0;
-        while (true) {
-            while (generation_.load() == seen && !stop_) {
-            }
-            if (stop_) return;
-            seen = generation_;
-            (*job_)(i);
-            left_.fetch_sub(1);
-        }
-    }
-
-    int n_;
-    cpu_set_t all_{};
-    std::vector<std::thread> threads_;
-    const std::function<void(int)>* job_ = nullptr;
-    std::atomic<int> left_{0};
-    std::atomic<int> generation_{0};
-    std::atomic<bool> stop_{false};
-};
-
-// --- the f32 peak: independent multiply-adds out of registers; returns how many were done
-
-#if defined(__x86_64__)
-__attribute__((target("avx512f"))) double fma_avx512(std::int64_t rounds) {
-    __m512 acc[16];
-    for (__m512& a : acc)
-        a = _mm512_set1_ps(1.0F);
-    const __m512 x = _mm512_set1_ps(0.999F);
-    for (std::int64_t r = 0; r < rounds; ++r) {
-#pragma GCC unroll 16
-        for (__m512& a : acc) {
-            a = _mm512_fmadd_ps(a, x, x);
-            asm volatile("" : "+v"(a));
-        }
-    }
-    return static_cast<double>(rounds) * 16 * 16;
-}
-
-__attribute__((target("avx2,fma"))) double fma_avx2(std::int64_t rounds) {
-    __m256 acc[12];
-    for (__m256& a : acc)
-        a = _mm256_set1_ps(1.0F);
-    const __m256 x = _mm256_set1_ps(0.999F);
-    for (std::int64_t r = 0; r < rounds; ++r) {
-#pragma GCC unroll 12
-        for (__m256& a : acc) {
-            a = _mm256_fmadd_ps(a, x, x);
-            asm volatile("" : "+x"(a));
-        }
-    }
-    return static_cast<double>(rounds) * 12 * 8;
-}
-#endif
-
-/// Multiplications and additions kept apart, four lanes: what the portable table has.
-double fma_portable(std::int64_t rounds) {
-    using V = float __attribute__((vector_size(16)));
-    V acc[8];
-    for (V& a : acc)
-        a = V{1, 1, 1, 1};
-    const V x{0.999F, 0.999F, 0.999F, 0.999F};
-    for (std::int64_t r = 0; r < rounds; ++r) {
-#pragma GCC unroll 8
-        for (V& a : acc) {
-            a = a * x + x;
-            asm volatile("" : "+x"(a));
-        }
-    }
-    return static_cast<double>(rounds) * 8 * 4;
-}
-
-double fma_probe(const KernelTable& table) {
-#if defined(__x86_64__)
-    if ((table.required & kAvx512) != 0) return fma_avx512(kFmaRounds);
-    if ((table.required & kAvx2) != 0) return fma_avx2(kFmaRounds);
-#endif
-    return table.isa != nullptr ? fma_portable(kFmaRounds) : 0.0;
-}
-
 volatile std::uint64_t g_sink = 0;
-
-double median(std::vector<double> v) {
-    std::sort(v.begin(), v.end());
-    return v.empty() ? 0.0 : v[v.size() / 2];
-}
 
 struct Shape {
     std::int64_t tokens;
@@ -291,10 +137,12 @@ public:
     }
 
     double probe_fma(Team& team, int threads) {
-        std::vector<double> done(static_cast<std::size_t>(threads));
+        const Probe& probe = probe_of(table_);
         const double begin = now_s();
-        team.run([&](int thread) { done[static_cast<std::size_t>(thread)] = fma_probe(table_); });
-        return done[0] * threads / (now_s() - begin);
+        team.run([&](int) { g_sink = probe.fma(kFmaRounds); });
+        const double done =
+            static_cast<double>(kFmaRounds) * static_cast<double>(probe.fma_ops) / 2;
+        return done * threads / (now_s() - begin);
     }
 
 private:
@@ -374,16 +222,6 @@ Timing time_it(int threads, double secs, double work, const std::function<void()
     out.ratio = median(ratio);
     out.best = ratio.empty() ? 0.0 : *std::max_element(ratio.begin(), ratio.end());
     out.kept = static_cast<int>(time.size());
-    return out;
-}
-
-std::vector<std::string> split(const std::string& list) {
-    std::vector<std::string> out;
-    for (std::size_t at = 0; at <= list.size();) {
-        const std::size_t comma = std::min(list.find(',', at), list.size());
-        out.push_back(list.substr(at, comma - at));
-        at = comma + 1;
-    }
     return out;
 }
 

@@ -11,18 +11,11 @@
 // dropped and counted: on a busy machine take a small m and many layers, so that repetitions are
 // short.
 #include <algorithm>
-#include <atomic>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <functional>
 #include <map>
-#include <sched.h>
 #include <string>
-#include <sys/mman.h>
-#include <thread>
-#include <time.h>
 #include <vector>
 
 #include "kernels/half.hpp"
@@ -31,112 +24,14 @@
 #include "kernels/probe.hpp"
 #include <bloom/base/rng.hpp>
 
+#include "bench/micro/support.hpp"
+
 namespace {
 
 using namespace bloom::kernels;
+using namespace bloom::bench;
 
-constexpr std::size_t kHugePage = 2U << 20;
-constexpr std::size_t kProbeBytes = 256U << 20;
 constexpr std::int64_t kDotRounds = 100'000;
-constexpr double kCpuShareMin = 0.94;
-
-double now_s() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
-        .count();
-}
-
-double cpu_s() {
-    timespec t{};
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
-}
-
-/// Memory on huge pages where possible; never given back.
-std::uint8_t* huge_alloc(std::size_t bytes) {
-    const std::size_t size = (bytes / kHugePage + 2) * kHugePage;
-    void* base = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (base == MAP_FAILED) {
-        std::fprintf(stderr, "cannot map %zu bytes\n", size);
-        std::exit(1);
-    }
-    const auto address =
-        (reinterpret_cast<std::uintptr_t>(base) + kHugePage - 1) / kHugePage * kHugePage;
-    madvise(reinterpret_cast<void*>(address), size - kHugePage, MADV_HUGEPAGE);
-    return reinterpret_cast<std::uint8_t*>(address);
-}
-
-/// Pinned threads that spin between jobs.
-class Team {
-public:
-    explicit Team(int n) : n_(n) {
-        for (int i = 1; i < n; ++i)
-            threads_.emplace_back([this, i] { work(i); });
-        pin(0);
-    }
-
-    ~Team() {
-        stop_ = true;
-        for (std::thread& t : threads_)
-            t.join();
-        sched_setaffinity(0, sizeof all_, &all_);
-    }
-
-    void run(const std::function<void(int)>& job) {
-        job_ = &job;
-        left_ = n_ - 1;
-        generation_.fetch_add(1);
-        job(0);
-        while (left_.load() != 0) {
-        }
-    }
-
-    /// All threads of the current job meet here.
-    void barrier() {
-        const int phase = phase_.load();
-        if (arrived_.fetch_add(1) == n_ - 1) {
-            arrived_ = 0;
-            phase_.fetch_add(1);
-        } else {
-            while (phase_.load() == phase) {
-            }
-        }
-    }
-
-private:
-    void pin(int cpu) {
-        sched_getaffinity(0, sizeof all_, &all_);
-        cpu_set_t one;
-        CPU_ZERO(&one);
-        CPU_SET(cpu, &one);
-        sched_setaffinity(0, sizeof one, &one);
-    }
-
-    void work(int i) {
-        cpu_set_t one;
-        CPU_ZERO(&one);
-        CPU_SET(i, &one);
-        sched_setaffinity(0, sizeof one, &one);
-        int seen = 0;
-        while (true) {
-            while (generation_.load() == seen && !stop_) {
-            }
-            if (stop_) return;
-            seen = generation_;
-            (*job_)(i);
-            left_.fetch_sub(1);
-        }
-    }
-
-    int n_;
-    cpu_set_t all_{};
-    std::vector<std::thread> threads_;
-    const std::function<void(int)>* job_ = nullptr;
-    std::atomic<int> generation_{0};
-    std::atomic<int> left_{0};
-    std::atomic<int> arrived_{0};
-    std::atomic<int> phase_{0};
-    std::atomic<bool> stop_{false};
-};
 
 struct Shape {
     WeightFormat format;
@@ -155,11 +50,6 @@ struct Row {
     int kept;
     int dropped;
 };
-
-double median(std::vector<double> v) {
-    std::sort(v.begin(), v.end());
-    return v.empty() ? 0.0 : v[v.size() / 2];
-}
 
 /// Random packed weights: the layers are copies of one pattern of panels.
 std::uint8_t* make_weights(const KernelTable& table, const Shape& s) {
@@ -310,16 +200,6 @@ private:
     std::vector<float> y_;
     QuantisedActivations acts_{};
 };
-
-std::vector<std::string> split(const std::string& list) {
-    std::vector<std::string> out;
-    for (std::size_t at = 0; at <= list.size();) {
-        const std::size_t comma = std::min(list.find(',', at), list.size());
-        out.push_back(list.substr(at, comma - at));
-        at = comma + 1;
-    }
-    return out;
-}
 
 } // namespace
 

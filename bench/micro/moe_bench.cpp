@@ -12,7 +12,6 @@
 // / read bandwidth) and (operations / dot rate). Repetitions in which the process did not get its
 // processors are dropped and counted.
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -22,8 +21,6 @@
 #include <numeric>
 #include <set>
 #include <string>
-#include <sys/mman.h>
-#include <time.h>
 #include <vector>
 
 #include "kernels/half.hpp"
@@ -33,45 +30,24 @@
 #include <bloom/base/rng.hpp>
 #include <bloom/compute/backend_cpu.hpp>
 
+#include "bench/micro/support.hpp"
+
 namespace {
 
 using namespace bloom;
 using namespace bloom::compute;
+using bench::cpu_s;
+using bench::huge_alloc;
+using bench::kCpuShareMin;
+using bench::kProbeBytes;
+using bench::median;
+using bench::now_s;
+using bench::split;
 using kernels::KernelTable;
 using kernels::WeightFormat;
 
-constexpr std::size_t kHugePage = 2U << 20;
-constexpr std::size_t kProbeBytes = 256U << 20;
 constexpr std::int64_t kDotRounds = 100'000;
-constexpr double kCpuShareMin = 0.94;
 constexpr std::int64_t kLogitRows = 2048; ///< router outputs to draw from, more than tokens
-
-double now_s() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
-        .count();
-}
-
-double cpu_s() {
-    timespec t{};
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
-}
-
-double median(std::vector<double> v) {
-    if (v.empty()) return 0.0;
-    std::sort(v.begin(), v.end());
-    return v[v.size() / 2];
-}
-
-std::uint8_t* huge_alloc(std::size_t bytes) {
-    const std::size_t size = (bytes / kHugePage + 2) * kHugePage;
-    void* base = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (base == MAP_FAILED) std::exit(1);
-    const auto address =
-        (reinterpret_cast<std::uintptr_t>(base) + kHugePage - 1) / kHugePage * kHugePage;
-    madvise(reinterpret_cast<void*>(address), size - kHugePage, MADV_HUGEPAGE);
-    return reinterpret_cast<std::uint8_t*>(address);
-}
 
 /// A team that knows how long each phase of a step took.
 class TimedTeam final : public Team {
@@ -340,16 +316,6 @@ private:
     std::vector<std::vector<float>> logits_;
     WeightId inputs_ = WeightId::none;
 };
-
-std::vector<std::string> split(const std::string& list) {
-    std::vector<std::string> out;
-    for (std::size_t at = 0; at <= list.size();) {
-        const std::size_t comma = std::min(list.find(',', at), list.size());
-        out.push_back(list.substr(at, comma - at));
-        at = comma + 1;
-    }
-    return out;
-}
 
 void print(const char* part, const Part& p, const std::string& format, const Shape& s, int threads,
            const std::string& n, const Figures& f, bool json) {
