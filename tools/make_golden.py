@@ -125,7 +125,9 @@ def make_case(family, name, case, out_dir):
     layers = None
     for i, (length, kept) in enumerate(PROMPTS):
         # One activation on an edge may send a token to other experts, so long prompts stay precise there.
-        modes = ("precise",) if length > LONG and c.n_experts else ("precise", "int8")
+        # In a deep model some activation lies on an edge even of a short prompt: case["int8_tokens"] is the limit.
+        rounded = length <= case.get("int8_tokens", LONG if c.n_experts else length)
+        modes = ("precise", "int8") if rounded else ("precise",)
         ids, results, draws, sensitivity = draw_prompt(reference, rough, vocabulary.TEXT_IDS, rng, length, modes)
         entry = {"ids": ids, "n_logits_positions": kept}
         for mode, (logits, text, margin) in results.items():
