@@ -2,6 +2,7 @@
 byte tokens, characters, and merges trained here on a few sentences. A space is U+2581; there is no pre-tokenizer.
 
 The scores of the GGUF file contradict the merges on purpose: the rank of a merge decides, not the score."""
+import collections
 import json
 
 from golden.vocab import SENTENCES
@@ -28,26 +29,32 @@ CHAT_TEMPLATE = (
 )
 
 
-def train():
-    """Tokens by id, and merges [(left, right)] by rank."""
-    words = [list(SPACE + w) for w in SENTENCES.split()]
+def merges_of(words, n):
+    """The n best merges [(left, right)] over words {text with a leading space mark: count}."""
+    split = {word: list(word) for word in words}
     merges = []
-    while len(merges) < N_MERGES - 2:
+    while len(merges) < n:
         counts = {}
-        for word in words:
-            for pair in zip(word, word[1:]):
-                counts[pair] = counts.get(pair, 0) + 1
+        for word, symbols in split.items():
+            for pair in zip(symbols, symbols[1:]):
+                counts[pair] = counts.get(pair, 0) + words[word]
         best = max(counts, key=lambda pair: (counts[pair], pair))
         merges.append(best)
-        for word in words:
+        for symbols in split.values():
             i = 0
-            while i + 1 < len(word):
-                if (word[i], word[i + 1]) == best:
-                    word[i : i + 2] = [best[0] + best[1]]
+            while i + 1 < len(symbols):
+                if symbols[i] == best[0] and symbols[i + 1] == best[1]:
+                    symbols[i : i + 2] = [best[0] + best[1]]
                 i += 1
-    merges += [(SPACE, SPACE), ("\n", "\n")]
-    tokens = SPECIALS + [f"<0x{b:02X}>" for b in range(256)] + list(CHARACTERS) + [a + b for a, b in merges]
-    assert len(tokens) == N_TOKENS and len(set(tokens)) == N_TOKENS
+    return merges
+
+
+def train(sentences=SENTENCES, characters=CHARACTERS, n_merges=N_MERGES):
+    """Tokens by id, and merges [(left, right)] by rank; the last two are for runs of spaces and newlines."""
+    words = collections.Counter(SPACE + w for w in sentences.split())
+    merges = merges_of(words, n_merges - 2) + [(SPACE, SPACE), ("\n", "\n")]
+    tokens = SPECIALS + [f"<0x{b:02X}>" for b in range(256)] + list(characters) + [a + b for a, b in merges]
+    assert len(tokens) == FIRST_CHARACTER + len(characters) + n_merges and len(set(tokens)) == len(tokens)
     return tokens, merges
 
 

@@ -12,6 +12,7 @@ from golden.reference import silu
 
 VOCABULARY = vocab_pieces
 ROWS = 400  # of the embedding: more than there are tokens
+FIRST_CHECKED = 300  # token where a prompt of the self-check begins
 ROPE_NEVER = 1e30  # divisor of a frequency that does not turn
 
 
@@ -404,8 +405,68 @@ class Reference(Breakable):
         return z if self.wrong("no softcap") else self.c.softcap * torch.tanh(z / self.c.softcap)
 
 
+def forward(c, w, ids):
+    """The same model over a batch ids [b, n], differentiable, in the weights' own precision: for training, and a
+    second version of it for checking."""
+
+    def unit(x):
+        return x * torch.rsqrt((x * x).mean(-1, keepdim=True) + c.eps)
+
+    def rms(x, name):
+        return unit(x) * w[name]
+
+    b, n = ids.shape
+    back = torch.arange(n)[:, None] - torch.arange(n)[None, :]
+    h = w["tok_embd"][ids] * rounded_to_bf16(math.sqrt(c.d_model))
+    for i in range(c.n_layers):
+        d, n_kv = c.heads(i)
+        full = c.is_full(i)
+        inverse = torch.tensor(powers(c.theta if full else c.theta_sliding, d // 2, d), dtype=h.dtype)
+        if full:
+            inverse = torch.where(torch.arange(d // 2) < c.partial * (d // 2), inverse, torch.zeros_like(inverse))
+        angle = torch.arange(n, dtype=h.dtype)[:, None] * inverse
+        cos, sin = torch.cos(angle).repeat(1, 2), torch.sin(angle).repeat(1, 2)
+
+        def heads(x, count):
+            return x.reshape(b, n, count, d).transpose(1, 2)
+
+        def turned(x):
+            return x * cos + torch.cat([-x[..., d // 2 :], x[..., : d // 2]], -1) * sin
+
+        u = rms(h, f"{i}.attn_norm")
+        k = heads(u @ w[f"{i}.wk"].T, n_kv)
+        v = unit(k if full else heads(u @ w[f"{i}.wv"].T, n_kv))
+        q = turned(rms(heads(u @ w[f"{i}.wq"].T, c.n_heads), f"{i}.q_norm"))
+        k = turned(rms(k, f"{i}.k_norm"))
+        k, v = (x.repeat_interleave(c.n_heads // n_kv, 1) for x in (k, v))
+        seen = (back >= 0) & (back < (n if full else c.window))
+        scores = (q @ k.transpose(-1, -2)).masked_fill(~seen, -math.inf)
+        mixed = (torch.softmax(scores, -1) @ v).transpose(1, 2).reshape(b, n, -1)
+        h = h + rms(mixed @ w[f"{i}.wo"].T, f"{i}.attn_post_norm")
+
+        x = rms(h, f"{i}.ffn_norm")
+        dense = (gelu(x @ w[f"{i}.w_gate"].T) * (x @ w[f"{i}.w_up"].T)) @ w[f"{i}.w_down"].T
+        share = torch.softmax((unit(h) * w[f"{i}.router_scale"] * c.d_model**-0.5) @ w[f"{i}.w_router"].T, -1)
+        least = share.topk(c.top_k, -1).values[..., -1:]
+        share = torch.where(share >= least, share, torch.zeros_like(share))
+        share = share / share.sum(-1, keepdim=True) * w[f"{i}.expert_scale"]
+        y = rms(h, f"{i}.experts_norm")
+        gate = torch.einsum("bnd,efd->bnef", y, w[f"{i}.w_gate_exps"])
+        up = torch.einsum("bnd,efd->bnef", y, w[f"{i}.w_up_exps"])
+        added = torch.einsum("bnef,edf->bnd", gelu(gate) * up * share[..., None], w[f"{i}.w_down_exps"])
+        both = rms(dense, f"{i}.dense_post_norm") + rms(added, f"{i}.experts_post_norm")
+        h = (h + rms(both, f"{i}.ffn_post_norm")) * w[f"{i}.layer_scale"]
+    return c.softcap * torch.tanh(rms(h, "output_norm") @ w["tok_embd"].T / c.softcap)
+
+
 def self_check():
     import sys
 
+    for name, case in CASES.items():
+        w = features.written(sys.modules[__name__], case)
+        reference = Reference(case["config"], w.values, w.formats)
+        ids = torch.arange(FIRST_CHECKED, FIRST_CHECKED + 40)
+        apart = forward(case["config"], reference.w, ids[None])[0] - reference.logits(ids.tolist(), False)
+        assert apart.abs().max() < 1e-9, f"{name}: the two forms are {apart.abs().max():.1e} apart"
     for name, case in CASES.items():
         features.check(sys.modules[__name__], name, case, vocab_pieces.TEXT_IDS)
