@@ -11,6 +11,7 @@ from golden.features import Breakable, gelu, powers
 from golden.reference import silu
 
 VOCABULARY = vocab_pieces
+NOISE, N_NOISY, N_STEADY = features.NOISE, 24, 4
 ROWS = 400  # of the embedding: more than there are tokens
 FIRST_CHECKED = 300  # token where a prompt of the self-check begins
 ROPE_NEVER = 1e30  # divisor of a frequency that does not turn
@@ -106,8 +107,8 @@ def random_weights(c, seed):
     """Heads get norms that leave the scores a deviation of about two, for nothing else scales them; the norms of
     branches differ much within, or skipping one would only scale."""
     d = writers.Drawer(seed)
-    d.matrix("tok_embd", c.rows, c.d_model, 1.0)
-    d.vector("output_norm", c.d_model, 9.0, 2.0)
+    d.matrix("tok_embd", c.rows, c.d_model, 0.6)
+    d.vector("output_norm", c.d_model, 15.0, 3.5)
     for i in range(c.n_layers):
         head_dim, n_kv = c.heads(i)
         q = c.n_heads * head_dim
@@ -135,7 +136,7 @@ def random_weights(c, seed):
         d.stack(f"{i}.w_down_exps", c.n_experts, c.d_model, c.expert_ffn, 0.5)
         d.vector(f"{i}.experts_post_norm", c.d_model, 1.0, 0.3)
         d.vector(f"{i}.ffn_post_norm", c.d_model, 0.7, 0.25)
-        d.vector(f"{i}.layer_scale", 1, 0.85, 0.1)
+        d.vector(f"{i}.layer_scale", 1, 0.8, 0.1)
     return d.w
 
 
