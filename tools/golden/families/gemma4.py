@@ -40,6 +40,7 @@ class Config:
     softcap: float = 30.0
     ctx: int = 1024
     tied: bool = True
+    fresh: bool = False  # weights to begin training with
 
     @property
     def n_layers(self):
@@ -72,8 +73,18 @@ CASES = {
         config=Config("sssssff", 48, 4, 16, 2, 32, 1, 40, 6, 3, 24, window=12, eps=0.0625)),
 }
 
-NORMS = ("attn_norm", "attn_post_norm", "ffn_norm", "dense_post_norm", "experts_norm", "experts_post_norm",
-         "ffn_post_norm")
+def corpus_texts():
+    import corpus  # of tools/nano, which the trainer knows
+
+    return ("".join(part for part, _ in parts) for _, parts in zip(range(6000), corpus.stream(7, long_share=0)))
+
+
+TRAINED = {
+    "gemma4-trained": dict(
+        container="gguf", kind="q8_0", seed=45, vocabulary=vocab_pieces.CorpusVocabulary(1024, corpus_texts),
+        config=Config("sssssf", 96, 4, 32, 2, 64, 1, 160, 4, 2, 64, window=32, rows=1024, ctx=4096, fresh=True)),
+}
+
 GGUF_NAMES = {
     "tok_embd": "token_embd.weight", "output_norm": "output_norm.weight",
     "attn_norm": "attn_norm.weight", "wq": "attn_q.weight", "wk": "attn_k.weight", "wv": "attn_v.weight",
@@ -137,7 +148,17 @@ def random_weights(c, seed):
         d.vector(f"{i}.experts_post_norm", c.d_model, 1.0, 0.3)
         d.vector(f"{i}.ffn_post_norm", c.d_model, 0.7, 0.25)
         d.vector(f"{i}.layer_scale", 1, 0.8, 0.1)
+    if c.fresh:
+        fresh_vectors(d.w)
     return d.w
+
+
+def fresh_vectors(w):
+    """Norms and scales that favour nothing."""
+    sizes = {"q_norm": 0.6, "k_norm": 0.6, "attn_post_norm": 0.5, "ffn_post_norm": 0.5, "router_scale": 2.0}
+    for name, value in w.items():
+        if value.ndim == 1:
+            value[:] = sizes.get(name.rpartition(".")[2], 1.0)
 
 
 # --- containers ----------------------------------------------------------------------------------------
@@ -208,15 +229,16 @@ def put_metadata(g, c, name, scalar_ffn):
     put("final_logit_softcapping", c.softcap)
 
 
-def write_gguf(case, c, weights, put_vocabulary=None):
-    """`put_vocabulary`: another one than the golden models'; such a model is not made of the merged tensors."""
+def write_gguf(case, c, weights):
+    """A model with a vocabulary of its own also has the experts' gate and up rows in tensors of their own."""
     g = containers.Gguf()
-    put_metadata(g, c, f"golden gemma4 {case['kind']}", put_vocabulary is not None)
-    (put_vocabulary or vocab_pieces.put_gguf)(g, c.rows)
+    vocabulary = case.get("vocabulary")
+    put_metadata(g, c, f"golden gemma4 {case['kind']}", vocabulary is not None)
+    (vocabulary or vocab_pieces).put_gguf(g, c.rows)
     divisors = rope_divisors(c)
     g.add("rope_freqs.weight", divisors.shape, "f32", divisors.tobytes())
     values, formats = {}, {}
-    for name, w in weights.items() if put_vocabulary else merged_experts(weights):
+    for name, w in weights.items() if vocabulary else merged_experts(weights):
         kind = "f32" if w.ndim == 1 or name.endswith("w_router") else case["kind"]
         raw, values[name], formats[name] = writers.encode(w, kind)
         g.add(full_name(name, GGUF_NAMES, "blk"), w.shape, kind, raw)
