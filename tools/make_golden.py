@@ -162,7 +162,9 @@ def make_case(family, name, case, out_dir):
     layers = None
     for i, (length, kept) in enumerate(PROMPTS):
         # One activation on an edge may send a token to other experts, so long prompts stay precise there.
-        modes = ("precise",) if length > LONG and c.n_experts else ("precise", "int8")
+        # In a deep model some activation lies on an edge even of a short prompt: case["int8_tokens"] is the limit.
+        rounded = length <= case.get("int8_tokens", LONG if c.n_experts else length)
+        modes = ("precise", "int8") if rounded else ("precise",)
         edges = hasattr(family, "NOISE") and length > LONG
         limits = (EDGE_MARGIN, EDGE_SENSITIVITY) if edges else (MARGIN, SENSITIVITY)
         ids, results, draws, sensitivity = draw_prompt(reference, roughs, vocabulary.TEXT_IDS, rng, length, modes, *limits)
