@@ -214,6 +214,7 @@ def main():
     parser.add_argument("--self-check", action="store_true", help="only check the references against themselves")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    args.out_dir.mkdir(parents=True, exist_ok=True)
     for family in modules:
         if args.self_check:
             getattr(family, "self_check", lambda: None)()

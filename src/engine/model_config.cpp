@@ -48,7 +48,9 @@ Result<> validate_rope(const ModelConfig& c) {
 
 Result<> validate_experts(const ModelConfig& c) {
     const ExpertConfig& e = c.experts;
-    if (c.arch != Arch::qwen3_moe) {
+    const bool may = c.arch != Arch::llama && c.arch != Arch::qwen2 && c.arch != Arch::qwen3 &&
+                     c.arch != Arch::qwen35;
+    if (!may) {
         if (e.n_experts == 0) return {};
         return Error{Code::unsupported, fmt::format("{} experts; the architecture {} has none",
                                                     e.n_experts, to_string(c.arch))};
@@ -81,6 +83,16 @@ std::string_view to_string(Arch arch) noexcept {
         return "qwen3";
     case Arch::qwen3_moe:
         return "qwen3moe";
+    case Arch::qwen35:
+        return "qwen35";
+    case Arch::qwen35_moe:
+        return "qwen35moe";
+    case Arch::gemma4:
+        return "gemma4";
+    case Arch::afmoe:
+        return "afmoe";
+    case Arch::minimax_m2:
+        return "minimax-m2";
     }
     return "?";
 }

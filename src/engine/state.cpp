@@ -55,7 +55,7 @@ void PagePool::drop_ref(std::int32_t page) noexcept {
 }
 
 StateStore::StateStore(StateSpec spec, std::span<const std::int64_t> n_pages, bool cache_prefixes)
-    : spec_(std::move(spec)), cache_(cache_prefixes && spec_.recurrent_bytes == 0),
+    : spec_(std::move(spec)), cache_(cache_prefixes && !spec_.recurrent),
       evictable_(n_pages.size(), 0) {
     BLOOM_CHECK(n_pages.size() == spec_.groups.size());
     std::int64_t most = 0;

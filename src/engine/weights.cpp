@@ -8,162 +8,16 @@
 #include <bloom/engine/hf_config.hpp>
 #include <bloom/engine/weights.hpp>
 
+#include "engine/roles.hpp"
+
 namespace bloom::engine {
 namespace {
 
 using kernels::WeightFormat;
-
-enum class Kind : std::uint8_t { vector, matrix, experts };
-
-/// Names without layer prefix: `blk.N.<gguf>`, `model.layers.N.<hf>.<hf_suffix>`. Both families of
-/// names hold for every architecture so far.
-struct RoleInfo {
-    Role role;
-    std::string_view name;
-    bool per_layer;
-    Kind kind;
-    std::string_view gguf; ///< with suffix
-    std::string_view hf;   ///< module path
-    std::string_view hf_suffix;
-};
-
-constexpr RoleInfo kRoles[kRoleCount] = {
-    {Role::tok_embd, "tok_embd", false, Kind::matrix, "token_embd.weight", "model.embed_tokens",
-     "weight"},
-    {Role::output_norm, "output_norm", false, Kind::vector, "output_norm.weight", "model.norm",
-     "weight"},
-    {Role::output, "output", false, Kind::matrix, "output.weight", "lm_head", "weight"},
-    {Role::rope_factors, "rope_factors", false, Kind::vector, "rope_freqs.weight", "", ""},
-    {Role::attn_norm, "attn_norm", true, Kind::vector, "attn_norm.weight", "input_layernorm",
-     "weight"},
-    {Role::wq, "wq", true, Kind::matrix, "attn_q.weight", "self_attn.q_proj", "weight"},
-    {Role::wk, "wk", true, Kind::matrix, "attn_k.weight", "self_attn.k_proj", "weight"},
-    {Role::wv, "wv", true, Kind::matrix, "attn_v.weight", "self_attn.v_proj", "weight"},
-    {Role::wo, "wo", true, Kind::matrix, "attn_output.weight", "self_attn.o_proj", "weight"},
-    {Role::bq, "bq", true, Kind::vector, "attn_q.bias", "self_attn.q_proj", "bias"},
-    {Role::bk, "bk", true, Kind::vector, "attn_k.bias", "self_attn.k_proj", "bias"},
-    {Role::bv, "bv", true, Kind::vector, "attn_v.bias", "self_attn.v_proj", "bias"},
-    {Role::bo, "bo", true, Kind::vector, "attn_output.bias", "self_attn.o_proj", "bias"},
-    {Role::q_norm, "q_norm", true, Kind::vector, "attn_q_norm.weight", "self_attn.q_norm",
-     "weight"},
-    {Role::k_norm, "k_norm", true, Kind::vector, "attn_k_norm.weight", "self_attn.k_norm",
-     "weight"},
-    {Role::ffn_norm, "ffn_norm", true, Kind::vector, "ffn_norm.weight", "post_attention_layernorm",
-     "weight"},
-    {Role::w_gate, "w_gate", true, Kind::matrix, "ffn_gate.weight", "mlp.gate_proj", "weight"},
-    {Role::w_up, "w_up", true, Kind::matrix, "ffn_up.weight", "mlp.up_proj", "weight"},
-    {Role::w_down, "w_down", true, Kind::matrix, "ffn_down.weight", "mlp.down_proj", "weight"},
-    {Role::b_gate, "b_gate", true, Kind::vector, "ffn_gate.bias", "mlp.gate_proj", "bias"},
-    {Role::b_up, "b_up", true, Kind::vector, "ffn_up.bias", "mlp.up_proj", "bias"},
-    {Role::b_down, "b_down", true, Kind::vector, "ffn_down.bias", "mlp.down_proj", "bias"},
-    {Role::w_router, "w_router", true, Kind::matrix, "ffn_gate_inp.weight", "mlp.gate", "weight"},
-    {Role::w_gate_exps, "w_gate_exps", true, Kind::experts, "ffn_gate_exps.weight",
-     "mlp.switch_mlp.gate_proj", "weight"},
-    {Role::w_up_exps, "w_up_exps", true, Kind::experts, "ffn_up_exps.weight",
-     "mlp.switch_mlp.up_proj", "weight"},
-    {Role::w_down_exps, "w_down_exps", true, Kind::experts, "ffn_down_exps.weight",
-     "mlp.switch_mlp.down_proj", "weight"},
-};
-
-constexpr bool roles_in_order() {
-    for (int i = 0; i < kRoleCount; ++i) {
-        if (static_cast<int>(kRoles[i].role) != i) return false;
-    }
-    return true;
-}
-
-static_assert(roles_in_order(), "kRoles is indexed by Role");
-
-const RoleInfo& info(Role role) noexcept {
-    return kRoles[static_cast<std::size_t>(role)];
-}
-
-/// Whether a model of this configuration has the role; in layer `layer`, for roles of layers.
-bool is_wanted(Role role, const ModelConfig& c, std::int64_t layer) noexcept {
-    switch (role) {
-    case Role::output:
-        return !c.tied_output;
-    case Role::rope_factors:
-        return c.rope_scaling.kind == RopeScalingKind::factors;
-    case Role::bq:
-    case Role::bk:
-    case Role::bv:
-        return c.qkv_bias;
-    case Role::bo:
-        return c.attn_out_bias;
-    case Role::q_norm:
-    case Role::k_norm:
-        return c.qk_norm;
-    case Role::w_gate:
-    case Role::w_up:
-    case Role::w_down:
-        return !c.has_experts(layer);
-    case Role::b_gate:
-    case Role::b_up:
-    case Role::b_down:
-        return c.mlp_bias && !c.has_experts(layer);
-    case Role::w_router:
-    case Role::w_gate_exps:
-    case Role::w_up_exps:
-    case Role::w_down_exps:
-        return c.has_experts(layer);
-    default:
-        return true;
-    }
-}
-
-struct MatrixShape {
-    std::int64_t rows;
-    std::int64_t k;
-};
-
-/// [rows, k] of a matrix role or of one expert, {1, length} of a vector role.
-MatrixShape expected_shape(Role role, const ModelConfig& c) noexcept {
-    switch (role) {
-    case Role::tok_embd:
-    case Role::output:
-        return {c.vocab_rows, c.d_model};
-    case Role::rope_factors:
-        return {1, c.head_dim / 2};
-    case Role::wq:
-        return {c.q_dim(), c.d_model};
-    case Role::wk:
-    case Role::wv:
-        return {c.kv_dim(), c.d_model};
-    case Role::wo:
-        return {c.d_model, c.q_dim()};
-    case Role::bq:
-        return {1, c.q_dim()};
-    case Role::bk:
-    case Role::bv:
-        return {1, c.kv_dim()};
-    case Role::q_norm:
-    case Role::k_norm:
-        return {1, c.head_dim};
-    case Role::w_gate:
-    case Role::w_up:
-        return {c.ffn_dim, c.d_model};
-    case Role::w_down:
-        return {c.d_model, c.ffn_dim};
-    case Role::b_gate:
-    case Role::b_up:
-        return {1, c.ffn_dim};
-    case Role::w_router:
-        return {c.experts.n_experts, c.d_model};
-    case Role::w_gate_exps:
-    case Role::w_up_exps:
-        return {c.experts.ffn_dim, c.d_model};
-    case Role::w_down_exps:
-        return {c.d_model, c.experts.ffn_dim};
-    case Role::output_norm:
-    case Role::attn_norm:
-    case Role::ffn_norm:
-    case Role::bo:
-    case Role::b_down:
-        return {1, c.d_model};
-    }
-    return {0, 0};
-}
+using roles::info;
+using roles::Kind;
+using roles::MatrixShape;
+using roles::RoleInfo;
 
 Result<WeightFormat> plain_format(const TensorInfo& tensor) {
     switch (tensor.type) {
@@ -233,7 +87,8 @@ public:
         for (std::size_t i = 0; i < tensors.size(); ++i)
             by_name_.emplace(tensors[i].name, i);
         used_.assign(tensors.size(), false);
-        out_.index_.assign(static_cast<std::size_t>(config.n_layers + 1) * kRoleCount, -1);
+        out_.index_.assign(
+            static_cast<std::size_t>(config.n_layers + config.n_draft_layers + 1) * kRoleCount, -1);
     }
 
     Result<Weights> load_gguf();
@@ -253,15 +108,16 @@ private:
     Result<Weights> load_all(LoadOne load_one);
 
     // n_stacked: how many matrices the tensor holds; 0 where it is one.
-    Result<WeightView> plain_view(Role role, const std::string& name, std::int64_t n_stacked);
-    Result<WeightView> hf_matrix(Role role, const std::string& module,
+    Result<WeightView> plain_view(Role role, std::int64_t layer, const std::string& name,
+                                  std::int64_t n_stacked);
+    Result<WeightView> hf_matrix(Role role, std::int64_t layer, const std::string& module,
                                  const HfQuantization& quantization, std::int64_t n_stacked);
     Result<WeightView> hf_experts(Role role, std::int64_t layer,
                                   const HfQuantization& quantization);
     Result<> check_settings(const TensorInfo& weight, const std::string& module,
                             const HfQuantization& quantization);
-    Result<WeightView> affine_view(Role role, const TensorInfo& weight, const std::string& module,
-                                   std::int64_t n_stacked);
+    Result<WeightView> affine_view(Role role, std::int64_t layer, const TensorInfo& weight,
+                                   const std::string& module, std::int64_t n_stacked);
     Result<> check_rope_factors() const;
 
     const ModelConfig& config_;
@@ -273,9 +129,10 @@ private:
 
 template <class LoadOne>
 Result<Weights> WeightLoader::load_all(LoadOne load_one) {
-    for (std::int64_t layer = -1; layer < config_.n_layers; ++layer) {
-        for (const RoleInfo& role : kRoles) {
-            if (role.per_layer != (layer >= 0) || !is_wanted(role.role, config_, layer)) continue;
+    for (std::int64_t layer = -1; layer < config_.n_layers + config_.n_draft_layers; ++layer) {
+        for (const RoleInfo& role : roles::all()) {
+            if (role.per_layer != (layer >= 0) || !roles::is_wanted(role.role, config_, layer))
+                continue;
             BLOOM_TRY(WeightView view, load_one(role, layer));
             view.role = role.role;
             view.layer = layer;
@@ -311,12 +168,12 @@ Result<> WeightLoader::check_rope_factors() const {
 }
 
 /// A vector, a matrix or a stack of them that is one tensor: Q8_0, F16, BF16 or F32.
-Result<WeightView> WeightLoader::plain_view(Role role, const std::string& name,
+Result<WeightView> WeightLoader::plain_view(Role role, std::int64_t layer, const std::string& name,
                                             std::int64_t n_stacked) {
     const TensorInfo* tensor = take(name);
     if (tensor == nullptr)
         return Error{Code::corrupt, fmt::format("tensor {} is missing", bloom::quoted(name))};
-    const MatrixShape shape = expected_shape(role, config_);
+    const MatrixShape shape = roles::expected_shape(role, config_, layer);
     WeightView view;
     view.name = name;
     view.matrix.rows = shape.rows;
@@ -339,10 +196,11 @@ Result<WeightView> WeightLoader::plain_view(Role role, const std::string& name,
 
 Result<Weights> WeightLoader::load_gguf() {
     return load_all([this](const RoleInfo& role, std::int64_t layer) -> Result<WeightView> {
+        const std::string_view own = roles::names(role.role, config_.arch).gguf;
         const std::string name =
-            layer < 0 ? std::string(role.gguf) : fmt::format("blk.{}.{}", layer, role.gguf);
+            layer < 0 ? std::string(own) : fmt::format("blk.{}.{}", layer, own);
         const std::int64_t n_stacked = role.kind == Kind::experts ? config_.experts.n_experts : 0;
-        BLOOM_TRY(WeightView view, plain_view(role.role, name, n_stacked));
+        BLOOM_TRY(WeightView view, plain_view(role.role, layer, name, n_stacked));
         const bool rotated = role.role == Role::wq || role.role == Role::wk ||
                              role.role == Role::bq || role.role == Role::bk;
         if (rotated && config_.arch == Arch::llama) view.order.head_dim = config_.head_dim;
@@ -351,15 +209,17 @@ Result<Weights> WeightLoader::load_gguf() {
 }
 
 Result<Weights> WeightLoader::load_hf(const HfQuantization& quantization) {
-    Result<Weights> loaded =
-        load_all([&](const RoleInfo& role, std::int64_t layer) -> Result<WeightView> {
-            if (role.kind == Kind::experts) return hf_experts(role.role, layer, quantization);
-            const std::string module = layer < 0
-                                           ? std::string(role.hf)
-                                           : fmt::format("model.layers.{}.{}", layer, role.hf);
-            if (role.kind == Kind::matrix) return hf_matrix(role.role, module, quantization, 0);
-            return plain_view(role.role, fmt::format("{}.{}", module, role.hf_suffix), 0);
-        });
+    Result<Weights> loaded = load_all([&](const RoleInfo& role,
+                                          std::int64_t layer) -> Result<WeightView> {
+        if (role.kind == Kind::experts) return hf_experts(role.role, layer, quantization);
+        const roles::Names names = roles::names(role.role, config_.arch);
+        const std::string module =
+            layer < 0 ? std::string(names.hf) : fmt::format("model.layers.{}.{}", layer, names.hf);
+        if (role.kind == Kind::matrix) return hf_matrix(role.role, layer, module, quantization, 0);
+        return plain_view(
+            role.role, layer,
+            names.hf_suffix.empty() ? module : fmt::format("{}.{}", module, names.hf_suffix), 0);
+    });
     if (!loaded) return loaded;
     // Known and superfluous: frequencies that the configuration gives, and a head beside a tied
     // embedding.
@@ -371,9 +231,9 @@ Result<Weights> WeightLoader::load_hf(const HfQuantization& quantization) {
 }
 
 Result<Weights> WeightLoader::without_file(WeightFormat format) {
-    return load_all([this, format](const RoleInfo& role, std::int64_t) -> Result<WeightView> {
+    return load_all([this, format](const RoleInfo& role, std::int64_t layer) -> Result<WeightView> {
         WeightView view;
-        const MatrixShape shape = expected_shape(role.role, config_);
+        const MatrixShape shape = roles::expected_shape(role.role, config_, layer);
         const bool plain = role.kind == Kind::vector ||
                            (role.role == Role::w_router && format == WeightFormat::q8_0);
         view.name = role.name;
@@ -398,18 +258,18 @@ Result<Weights> WeightLoader::without_file(WeightFormat format) {
 /// one for each expert. The file decides.
 Result<WeightView> WeightLoader::hf_experts(Role role, std::int64_t layer,
                                             const HfQuantization& quantization) {
-    const std::string_view stack = info(role).hf;
+    const std::string_view stack = roles::names(role, config_.arch).hf;
     const std::string_view projection = stack.substr(stack.rfind('.') + 1);
     const auto module_of = [&](std::int64_t e) {
         return fmt::format("model.layers.{}.mlp.experts.{}.{}", layer, e, projection);
     };
     if (!by_name_.contains(module_of(0) + ".weight")) {
-        return hf_matrix(role, fmt::format("model.layers.{}.{}", layer, stack), quantization,
+        return hf_matrix(role, layer, fmt::format("model.layers.{}.{}", layer, stack), quantization,
                          config_.experts.n_experts);
     }
     WeightView all;
     for (std::int64_t e = 0; e < config_.experts.n_experts; ++e) {
-        BLOOM_TRY(WeightView one, hf_matrix(role, module_of(e), quantization, 0));
+        BLOOM_TRY(WeightView one, hf_matrix(role, layer, module_of(e), quantization, 0));
         if (e == 0) {
             all.name = one.name;
             all.matrix = one.matrix;
@@ -426,7 +286,7 @@ Result<WeightView> WeightLoader::hf_experts(Role role, std::int64_t layer,
 
 /// A linear layer, an embedding or a stack of experts: plain, or MLX's triple weight, scales,
 /// biases. The file decides.
-Result<WeightView> WeightLoader::hf_matrix(Role role, const std::string& module,
+Result<WeightView> WeightLoader::hf_matrix(Role role, std::int64_t layer, const std::string& module,
                                            const HfQuantization& quantization,
                                            std::int64_t n_stacked) {
     const std::string name = module + ".weight";
@@ -437,13 +297,13 @@ Result<WeightView> WeightLoader::hf_matrix(Role role, const std::string& module,
                          fmt::format("tensor {} is quantised but {} is missing",
                                      bloom::quoted(name), bloom::quoted(module + ".scales"))};
         }
-        return plain_view(role, name, n_stacked);
+        return plain_view(role, layer, name, n_stacked);
     }
     const TensorInfo* weight = take(name);
     if (weight == nullptr)
         return Error{Code::corrupt, fmt::format("tensor {} is missing", bloom::quoted(name))};
     BLOOM_OK(check_settings(*weight, module, quantization));
-    return affine_view(role, *weight, module, n_stacked);
+    return affine_view(role, layer, *weight, module, n_stacked);
 }
 
 Result<> WeightLoader::check_settings(const TensorInfo& weight, const std::string& module,
@@ -471,11 +331,12 @@ Result<> WeightLoader::check_settings(const TensorInfo& weight, const std::strin
     return {};
 }
 
-Result<WeightView> WeightLoader::affine_view(Role role, const TensorInfo& weight,
-                                             const std::string& module, std::int64_t n_stacked) {
+Result<WeightView> WeightLoader::affine_view(Role role, std::int64_t layer,
+                                             const TensorInfo& weight, const std::string& module,
+                                             std::int64_t n_stacked) {
     constexpr std::int64_t kGroup = 64;
     constexpr std::int64_t kCodesPerWord = 4;
-    const MatrixShape shape = expected_shape(role, config_);
+    const MatrixShape shape = roles::expected_shape(role, config_, layer);
     if (shape.k % kGroup != 0) {
         return Error{Code::unsupported,
                      fmt::format("tensor {} has rows of {} elements, not a multiple of {}",

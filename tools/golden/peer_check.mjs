@@ -34,14 +34,17 @@ async function evaluate(peers, modelPath, prompts) {
     for (const { ids, n } of prompts) {
       const context = await model.createContext({ sequences: 1, contextSize: 256, threads: 1 });
       const tokens = [];
+      let first;  // probabilities of what follows the prompt, by token
       // The end of a text is no end here: goldens go on to their number of tokens.
       const options = { temperature: 0, yieldEogToken: true };
-      for await (const token of context.getSequence().evaluate(ids, options)) {
+      for await (const { token, probabilities } of
+        context.getSequence().evaluateWithMetadata(ids, { probabilities: true }, options)) {
+        first ??= [...probabilities];
         tokens.push(token);
         if (tokens.length === n) break;
       }
       await context.dispose();
-      answers.push(tokens);
+      answers.push({ tokens, first });
     }
     return { answers };
   } catch (error) {
@@ -58,9 +61,26 @@ function isolated(peers, model, prompts) {
   return { error: `ended with ${run.signal ?? run.status}: ${run.stderr.trim().split('\n').at(-1)}` };
 }
 
-/** The number of equal tokens at the start of each continuation; -1: all. */
-function compare(answers, prompts) {
-  return answers.map((tokens, i) => tokens.findIndex((t, j) => t !== prompts[i].greedy_precise[j]));
+/** How far the probabilities [[token, p]] are from golden logits: the norm of the difference of the logarithms, over the
+ * norm of the logits, both without their mean, which probabilities do not know. */
+function distance(probabilities, logits) {
+  const pairs = probabilities.filter(([, p]) => p > 0).map(([token, p]) => [Math.log(p), logits[token]]);
+  const mean = (k) => pairs.reduce((sum, pair) => sum + pair[k], 0) / pairs.length;
+  const [a, b] = [mean(0), mean(1)];
+  const norm = (f) => Math.sqrt(pairs.reduce((sum, pair) => sum + f(pair) ** 2, 0));
+  return norm(([x, y]) => (x - a) - (y - b)) / norm(([, y]) => y - b);
+}
+
+/** For each prompt: the first token that differs (-1: none), and the distance of the first one's distribution. */
+function compare(dir, answers, { prompts, vocab_rows: rows }) {
+  return answers.map(({ tokens, first }, i) => {
+    const { greedy_precise: expected, precise_logits_file: file } = prompts[i];
+    const at = tokens.findIndex((t, j) => t !== expected[j]);
+    if (!file) return { at };
+    const bytes = fs.readFileSync(path.join(dir, file));
+    const last = Array.from({ length: rows }, (_, r) => bytes.readFloatLE(bytes.length - 4 * (rows - r)));
+    return { at, off: distance(first, last) };
+  });
 }
 
 function check(peers, dir) {
@@ -73,7 +93,7 @@ function check(peers, dir) {
     const result = {};
     for (const [kind, file] of [['file', path.join(dir, golden.model)], ['f32', plain]]) {
       const { answers, error } = isolated(peers, file, prompts);
-      result[kind] = error ? { error } : { first: compare(answers, golden.prompts) };
+      result[kind] = error ? { error } : { prompts: compare(dir, answers, golden) };
     }
     return result;
   } finally {
@@ -81,9 +101,14 @@ function check(peers, dir) {
   }
 }
 
-const text = ({ error, first }) => error ? `not loaded (${error})`
-  : first.every((f) => f < 0) ? `all ${first.length} prompts agree`
-    : `${first.filter((f) => f < 0).length} of ${first.length} prompts agree, others from token ${first.filter((f) => f >= 0).join(', ')} on`;
+function text({ error, prompts }) {
+  if (error) return `not loaded (${error})`;
+  const wrong = prompts.filter(({ at }) => at >= 0).map(({ at }) => at);
+  const off = prompts.filter((p) => p.off !== undefined).map((p) => (100 * p.off).toPrecision(2));
+  return `${prompts.length - wrong.length} of ${prompts.length} prompts agree`
+    + (wrong.length ? `, others from token ${wrong.join(', ')} on` : '')
+    + (off.length ? `; logits off by ${off.join(', ')} %` : '');
+}
 
 if (process.argv[2] === '--one') {
   const { peers, model, prompts } = JSON.parse(fs.readFileSync(0));
@@ -96,7 +121,7 @@ for (const name of fs.readdirSync(data).sort()) {
   const dir = path.join(data, name);
   if (!fs.existsSync(path.join(dir, 'model.gguf')) || (only.length && !only.includes(name))) continue;
   const { file, f32 } = check(peers, dir);
-  console.log(`${name}: as it is: ${text(file)}; as F32: ${text(f32)}`);
-  if (f32.first?.some((f) => f >= 0)) ++disagreements;
+  console.log(`${name}\n  as it is: ${text(file)}\n  as F32: ${text(f32)}`);
+  if (f32.prompts?.some(({ at }) => at >= 0)) ++disagreements;
 }
 process.exit(disagreements ? 1 : 0);

@@ -10,7 +10,8 @@ forward   (config, w, ids [batch, n]) -> logits [batch, n, rows]; w are tensors 
 losses    optional, (config, w, ids [batch, n + 1]) -> {"main": loss of the next token, other parts: ...}
 NEGATIVE  optional, roles that must stay below zero
 
-and its write_gguf takes the vocabulary from case["vocabulary"]."""
+and its write_gguf takes the vocabulary from case["vocabulary"], which is the built-in model's where the case has
+none. One of its own has N_TOKENS, tokenizer (encode, decode, stop), text and prompt like Vocabulary here."""
 import argparse
 import json
 import math
@@ -55,6 +56,13 @@ class Vocabulary:
         self.tokenizer = Tokenizer([m.split(" ") for m in metadata["tokenizer.ggml.merges"]])
         self.N_TOKENS = len(self.tokenizer.tokens)
 
+    def text(self, parts):
+        """A text of the corpus [(text, carries loss)]."""
+        return "".join(part for part, _ in parts)
+
+    def prompt(self, question):
+        return chat.render([{"role": "user", "content": question}], generate=True)
+
     def put_gguf(self, writer, pre, n_rows):
         t = self.tokenizer
         assert n_rows == self.N_TOKENS
@@ -77,16 +85,16 @@ def words_of(text):
 class Batches:
     """Rows of LENGTH + 1 tokens from conversations one after another, and the words that have occurred."""
 
-    def __init__(self, tokenizer, seed):
-        self.tokenizer, self.stream = tokenizer, corpus.stream(seed, long_share=0)
+    def __init__(self, vocabulary, seed):
+        self.vocabulary, self.stream = vocabulary, corpus.stream(seed, long_share=0)
         self.left, self.words = [], set()
 
     def next(self):
         need = BATCH * (LENGTH + 1)
         while len(self.left) < need:
-            text = "".join(part for part, _ in next(self.stream))
+            text = self.vocabulary.text(next(self.stream))
             self.words |= words_of(text)
-            self.left += self.tokenizer.encode(text)
+            self.left += self.vocabulary.tokenizer.encode(text)
         rows, self.left = self.left[:need], self.left[need:]
         return torch.tensor(rows).reshape(BATCH, LENGTH + 1)
 
@@ -163,12 +171,11 @@ def answer(reference, ids, int8, stop):
     return out, False, smallest
 
 
-def answers(reference, tokenizer, words):
+def answers(reference, vocabulary, words):
     """Prompts with what follows, where no step is close: in int8 an engine's roundings may differ."""
-    out = []
+    out, tokenizer = [], vocabulary.tokenizer
     for question in QUESTIONS:
-        text = chat.render([{"role": "user", "content": question}], generate=True)
-        ids = tokenizer.encode(text)
+        ids = tokenizer.encode(vocabulary.prompt(question))
         entry = {"question": question, "ids": ids}
         for mode in ("precise", "int8"):
             tokens, ended, margin = answer(reference, ids, mode == "int8", tokenizer.stop)
@@ -196,7 +203,7 @@ def main():
     c = case["config"]
     vocabulary = case.get("vocabulary") or Vocabulary()
     case = case | {"vocabulary": vocabulary}
-    batches = Batches(vocabulary.tokenizer, case["seed"])
+    batches = Batches(vocabulary, case["seed"])
     weights, curve = train(family, case, batches, args.steps)
     assert curve[-1][1] < 0.5 * curve[0][1], "the loss has not fallen"
     case_dir = args.out_dir / args.name
@@ -206,7 +213,7 @@ def main():
     golden = {"model": model, "kind": case["kind"], "container": case["container"], "arch": c.arch, "seed": case["seed"],
               "vocab_rows": c.rows, "n_tokens": vocabulary.N_TOKENS, "steps": args.steps,
               "tokens_per_step": BATCH * LENGTH, "loss": curve, "words_file": "words.txt",
-              "prompts": answers(reference, vocabulary.tokenizer, batches.words),
+              "prompts": answers(reference, vocabulary, batches.words),
               "weight_checks": make_golden.weight_checks(written.values | written.stored)}
     (case_dir / "words.txt").write_text("".join(word + "\n" for word in sorted(batches.words)))
     (case_dir / "golden.json").write_text(json.dumps(golden, indent=1) + "\n")

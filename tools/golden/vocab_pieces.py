@@ -31,6 +31,12 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|turn>model\\n' }}{% endif %}"
 )
 
+TEXTS = [
+    "the node answers", " the node", "the  node   answers    a question", "the\nnode\n\nanswers\n\n\na", "thethe",
+    "\ttab", "caf\u00e9 na\u00efve \u4e16\u754c \U0001f30d", "3.14 # 50% <x>", "", " ", "\u2581the", "cafe\u0301",
+    "<|turn>user\nthe ring<turn|>\n<|turn>model\n", "then there is the head,then the rest", "\x00\x7f\u00ff",
+]
+
 
 def merges_of(words, n):
     """The n best merges [(left, right)] over words {text with a leading space mark: count}."""

@@ -31,6 +31,41 @@ struct KvGroupSpec {
 /// Bytes of one page: keys and values of kPageTokens tokens in every layer of the group.
 std::int64_t page_bytes(const KvGroupSpec& spec) noexcept;
 
+/// What layers of linear attention remember of a sequence, f32: for each layer the last
+/// conv_taps - 1 rows of DeltaRuleOp's qkv and S [n_v_heads][k_dim, v_dim].
+struct RecurrentSpec {
+    std::int32_t n_layers = 0;
+    std::int32_t n_k_heads = 0;
+    std::int32_t n_v_heads = 0; ///< a multiple of n_k_heads
+    std::int32_t k_dim = 0;
+    std::int32_t v_dim = 0;
+    std::int32_t conv_taps = 0;
+
+    std::int64_t channels() const noexcept {
+        return 2 * std::int64_t{n_k_heads} * k_dim + std::int64_t{n_v_heads} * v_dim;
+    }
+
+    friend bool operator==(const RecurrentSpec&, const RecurrentSpec&) = default;
+};
+
+/// Bytes of one sequence's recurrent state.
+std::int64_t state_bytes(const RecurrentSpec& spec) noexcept;
+
+/// Rows that a slot can keep unconfirmed, see RecurrentInput.
+inline constexpr std::int32_t kMaxPendingRows = 7;
+
+/// What a step does with a sequence's recurrent state. The rows that count for sure come first and
+/// become part of the state; the rest, guesses, at most kMaxPendingRows, are computed but only kept
+/// beside it, and the next step (or settle_state) says how many of them hold.
+struct RecurrentInput {
+    std::int32_t slot = -1;
+    bool fresh = false;           ///< the sequence starts here: the slot's contents do not matter
+    std::int32_t n_confirmed = 0; ///< of the rows that the slot's last step left pending
+    std::int32_t n_certain = 0;   ///< rows of this step that count for sure
+    std::int32_t snapshot_rows = -1; ///< after so many of them (1 to n_certain) the state is also
+    std::int32_t snapshot_slot = -1; ///< written to this slot; -1: not
+};
+
 /// Rotations of one model: angle = position * inv_freq[j], cos and sin times `magnitude`.
 /// Computed in f64 and rounded once; a backend extends its table as positions come.
 struct RopeSpec {
@@ -51,11 +86,14 @@ struct StepInputs {
     std::int32_t n_seqs = 0;
     std::int32_t n_pools = 0;
     std::span<const PageTable> tables; ///< [n_seqs * n_pools], by sequence, pools in KvPoolId order
+    std::span<const RecurrentInput> recurrent = {}; ///< [n_seqs] where the model has such layers
+    std::span<const std::int32_t> carry_rows = {};  ///< [n_rows] for plans with a CarriedRowsOp
 };
 
 struct BackendMemory {
     std::int64_t weight_bytes = 0;  ///< packed, padding included
     std::int64_t kv_bytes = 0;      ///< reserved for pages
+    std::int64_t state_bytes = 0;   ///< reserved for recurrent states
     std::int64_t scratch_bytes = 0; ///< intermediate tensors, rotations
 };
 
@@ -87,6 +125,17 @@ public:
     /// far. The bytes mean something to the same pool only.
     virtual void read_page(KvPoolId pool, std::int32_t page, std::span<std::byte> out) = 0;
     virtual void write_page(KvPoolId pool, std::int32_t page, std::span<const std::byte> in) = 0;
+
+    /// Reserves slots [0, n_slots) for recurrent states; at most once. Contents start undefined.
+    /// Errors: out_of_memory, unsupported (dimensions).
+    virtual Result<> allocate_states(const RecurrentSpec& spec, std::int64_t n_slots) = 0;
+    /// Makes the first n_confirmed pending rows of a slot part of its state and forgets the others.
+    virtual void settle_state(std::int32_t slot, std::int32_t n_confirmed) = 0;
+    /// Copies a settled state, after everything run so far.
+    virtual void copy_state(std::int32_t from, std::int32_t to) = 0;
+    /// A settled state, state_bytes(spec) bytes, out of its slot or back.
+    virtual void read_state(std::int32_t slot, std::span<std::byte> out) = 0;
+    virtual void write_state(std::int32_t slot, std::span<const std::byte> in) = 0;
 
     /// Makes a plan ready. A malformed plan is a caller bug.  Errors: out_of_memory, unsupported.
     virtual Result<CompiledId> compile(const Plan& plan) = 0;

@@ -27,14 +27,16 @@ struct PlanKey {
     friend bool operator==(const PlanKey&, const PlanKey&) = default;
 };
 
-/// out[t] = row tokens[t] of `table` [vocab, cols].
+/// out[t] = scale * row tokens[t] of `table` [vocab, cols].
 struct EmbedOp {
     WeightId table;
     TensorId out;
+    float scale = 1.0F;
 };
 
 /// Each run of `width` columns on its own: out = weight * in / rms(in), weight [width] f32.
-/// `width` == cols for a layer norm, head_dim for a norm per head. out may be in.
+/// `width` == cols for a layer norm, head_dim for a norm per head. out may be in. Without a weight
+/// (none) only divided.
 struct RmsNormOp {
     TensorId in;
     WeightId weight;
@@ -51,13 +53,27 @@ struct MatmulOp {
     TensorId out;
 };
 
-/// into += from.
+/// into += from, or into += sigmoid(gate) * from with one number per row in `gate` [1].
 struct AddOp {
     TensorId into;
     TensorId from;
+    TensorId gate = TensorId::none;
 };
 
-/// Rotates the heads of x [n_heads * head_dim] in place by the row's position, half-split pairs.
+/// x *= factor, in place.
+struct ScaleOp {
+    TensorId x;
+    float factor;
+};
+
+/// x = cap * tanh(x / cap), in place.
+struct SoftcapOp {
+    TensorId x;
+    float cap;
+};
+
+/// Rotates the heads of x [n_heads * head_dim] in place by the row's position: with a table of P
+/// pairs, dimensions j and j + P of a head for j < P; those from 2 P on stay.
 struct RopeOp {
     TensorId x;
     RopeId table;
@@ -84,11 +100,18 @@ struct AttentionOp {
     TensorId out;
 };
 
-/// out = silu(gate) * up.
-struct SiluMulOp {
+enum class GateActivation : std::uint8_t {
+    silu,
+    gelu_tanh, ///< 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
+    sigmoid,   ///< of gates of an attention's output; not of experts
+};
+
+/// out = act(gate) * up. out may be gate or up.
+struct GatedMulOp {
     TensorId gate;
     TensorId up;
     TensorId out;
+    GateActivation activation = GateActivation::silu;
 };
 
 enum class RouteScore : std::uint8_t {
@@ -98,7 +121,8 @@ enum class RouteScore : std::uint8_t {
 
 /// Chooses the top_k experts of every row from the router's logits [n_experts], f32 throughout:
 ///   s = score(logits), chosen by s + selection_bias (where given), ties to the lower index
-///   w = s of the chosen; divided by their sum with `normalise`; times `scale`
+///   w = s of the chosen; divided by their sum with `normalise`; times `scale`, and times the
+///   expert's own entry of `expert_scale` (where given)
 /// ids [top_k] are i32 in descending order of what they were chosen by, weights [top_k] f32 beside
 /// them. NaN logits choose deterministically and give NaN weights.
 struct RouteOp {
@@ -110,11 +134,7 @@ struct RouteOp {
     std::int32_t top_k;
     TensorId ids;
     TensorId weights;
-};
-
-enum class GateActivation : std::uint8_t {
-    silu,
-    gelu_tanh, ///< 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
+    WeightId expert_scale = WeightId::none; ///< [n_experts] f32, or none
 };
 
 /// The chosen experts' feed-forward networks, weighted:
@@ -134,6 +154,57 @@ struct MoeOp {
     TensorId out;
 };
 
+/// Gated delta rule with its causal convolution, one row after the other of each sequence, on the
+/// sequence's recurrent state (RecurrentInput, RecurrentSpec). With Hk key heads, Hv value heads
+/// and
+/// C = 2 Hk Dk + Hv Dv channels, in f32 throughout:
+///   x[c] = silu(sum over j < taps of conv[c][j] * qkv[t - taps + 1 + j][c]), zeros before the
+///   start; q, k, v = the heads of x, in this order; q and k divided by sqrt(sum of squares +
+///   1e-6), q by sqrt(Dk) as well; value head h uses key head h / (Hv / Hk), or h mod Hk where the
+///   heads are `tiled`
+///   g = decay[h] * softplus(alpha[h] + dt_bias[h]), b = sigmoid(beta[h])
+///   S = exp(g) S;  d = b (v - S^T k);  S = S + k d^T;  out[h] = S^T q
+/// One order of arithmetic however many rows a step has, so prefill, decoding and verification
+/// agree bit for bit. Source: Yang et al., "Gated Delta Networks", arXiv 2412.06464.
+struct DeltaRuleOp {
+    TensorId qkv;   ///< [C]
+    TensorId alpha; ///< [Hv]
+    TensorId beta;  ///< [Hv]
+    WeightId conv;  ///< [C * taps], the taps of a channel side by side, the last one the row's own
+    WeightId decay; ///< [Hv], not positive
+    WeightId dt_bias;   ///< [Hv]
+    std::int32_t layer; ///< within the recurrent state
+    bool tiled;
+    TensorId out; ///< [Hv * Dv]
+};
+
+/// Each run of `width` columns on its own: out = weight * in / rms(in) * silu(gate). out may be in.
+struct GatedNormOp {
+    TensorId in;
+    WeightId weight; ///< [width]
+    TensorId gate;
+    float eps;
+    std::int64_t width;
+    TensorId out;
+};
+
+/// Keeps the rows of `in` for a later plan: carried[t] = in[t]. One per plan.
+struct KeepRowsOp {
+    TensorId in;
+};
+
+/// out[t] = carried[carry_rows[t]], what the last plan with a KeepRowsOp kept.
+struct CarriedRowsOp {
+    TensorId out;
+};
+
+/// out[t] = a[t] and then b[t], side by side; cols(out) = cols(a) + cols(b).
+struct ConcatOp {
+    TensorId a;
+    TensorId b;
+    TensorId out;
+};
+
 /// out[i] = in[logit_rows[i]]: from all rows to the ones that matter.
 struct GatherRowsOp {
     TensorId in;
@@ -145,8 +216,10 @@ struct LogitsOp {
     TensorId in;
 };
 
-using OpBody = std::variant<EmbedOp, RmsNormOp, MatmulOp, AddOp, RopeOp, KvStoreOp, AttentionOp,
-                            SiluMulOp, RouteOp, MoeOp, GatherRowsOp, LogitsOp>;
+using OpBody =
+    std::variant<EmbedOp, RmsNormOp, MatmulOp, AddOp, ScaleOp, SoftcapOp, RopeOp, KvStoreOp,
+                 AttentionOp, GatedMulOp, RouteOp, MoeOp, DeltaRuleOp, GatedNormOp, KeepRowsOp,
+                 CarriedRowsOp, ConcatOp, GatherRowsOp, LogitsOp>;
 
 struct Op {
     OpBody body;

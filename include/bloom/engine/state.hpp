@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -15,7 +16,8 @@ namespace bloom::engine {
 /// What one sequence of a model has to remember between steps.
 struct StateSpec {
     std::vector<compute::KvGroupSpec> groups;
-    std::int64_t recurrent_bytes = 0; ///< per sequence, beside the pages; 0 for attention models
+    std::optional<compute::RecurrentSpec>
+        recurrent; ///< beside the pages; none for attention models
 };
 
 /// Prefill is cut, and prefixes are reused, only at multiples of this many absolute tokens (design

@@ -18,35 +18,62 @@ namespace bloom::engine {
 /// head_dim, K = n_kv_heads * head_dim, F = ffn_dim, V = vocab_rows, E = n_experts, Fe = the width
 /// of an expert.
 enum class Role : std::uint8_t {
-    tok_embd,     ///< [V, D]
-    output_norm,  ///< [D]
-    output,       ///< [V, D]; absent when tied
-    rope_factors, ///< [head_dim / 2], divisors of the frequencies; RopeScalingKind::factors only
-    attn_norm,    ///< [D]
-    wq,           ///< [Q, D]
-    wk,           ///< [K, D]
-    wv,           ///< [K, D]
-    wo,           ///< [D, Q]
-    bq,           ///< [Q]
-    bk,           ///< [K]
-    bv,           ///< [K]
-    bo,           ///< [D]
-    q_norm,       ///< [head_dim]
-    k_norm,       ///< [head_dim]
-    ffn_norm,     ///< [D]
-    w_gate,       ///< [F, D]
-    w_up,         ///< [F, D]
-    w_down,       ///< [D, F]
-    b_gate,       ///< [F]
-    b_up,         ///< [F]
-    b_down,       ///< [D]
-    w_router,     ///< [E, D], in layers with experts, as the following ones
-    w_gate_exps,  ///< E times [Fe, D]
-    w_up_exps,    ///< E times [Fe, D]
-    w_down_exps,  ///< E times [D, Fe]
+    tok_embd,        ///< [V, D]
+    output_norm,     ///< [D]
+    output,          ///< [V, D]; absent when tied
+    rope_factors,    ///< [head_dim / 2], divisors of the frequencies; RopeScalingKind::factors only
+    attn_norm,       ///< [D]
+    wq,              ///< [Q, D]
+    wk,              ///< [K, D]
+    wv,              ///< [K, D]
+    wo,              ///< [D, Q]
+    bq,              ///< [Q]
+    bk,              ///< [K]
+    bv,              ///< [K]
+    bo,              ///< [D]
+    q_norm,          ///< [head_dim]
+    k_norm,          ///< [head_dim]
+    ffn_norm,        ///< [D]
+    w_gate,          ///< [F, D]
+    w_up,            ///< [F, D]
+    w_down,          ///< [D, F]
+    b_gate,          ///< [F]
+    b_up,            ///< [F]
+    b_down,          ///< [D]
+    w_router,        ///< [E, D], in layers with experts, as the following ones
+    w_gate_exps,     ///< E times [Fe, D]
+    w_up_exps,       ///< E times [Fe, D]
+    w_down_exps,     ///< E times [D, Fe]
+    attn_gate,       ///< [Q, D]: the attention's output is multiplied by its sigmoid
+    attn_post_norm,  ///< [D]: norm of the attention's output
+    ffn_post_norm,   ///< [D]: norm of what the feed-forward part adds
+    dense_post_norm, ///< [D]: norm of the plain network's output beside experts
+    experts_norm,    ///< [D]: norm before the experts beside a plain network
+    experts_post_norm, ///< [D]: norm of the experts' output beside a plain network
+    router_scale,      ///< [D]: weight of the norm before the router, to be divided by sqrt(D)
+    expert_scale,      ///< [E]: factor of each expert's weight
+    selection_bias,    ///< [E]
+    layer_scale,       ///< [1]: factor of the residual stream after the layer
+    w_gate_shexp,      ///< [Fs, D]: the expert that every token uses
+    w_up_shexp,        ///< [Fs, D]
+    w_down_shexp,      ///< [D, Fs]
+    w_shared_gate,     ///< [1, D]
+    w_qkv,             ///< [C, D], C = channels of LinearConfig, as the following ones
+    w_z,               ///< [Hv * Dv, D]: gate of the output
+    w_beta,            ///< [Hv, D]
+    w_alpha,           ///< [Hv, D]
+    conv,              ///< [C * taps], the taps of a channel side by side
+    decay,             ///< [Hv], -exp(A_log)
+    dt_bias,           ///< [Hv]
+    delta_norm,        ///< [Dv]
+    w_delta_out,       ///< [D, Hv * Dv]
+    mtp_fc,            ///< [D, 2 D]: draft layers, which are those from n_layers on
+    mtp_embd_norm,     ///< [D]
+    mtp_hidden_norm,   ///< [D]
+    mtp_norm,          ///< [D]
 };
 
-inline constexpr int kRoleCount = static_cast<int>(Role::w_down_exps) + 1;
+inline constexpr int kRoleCount = static_cast<int>(Role::mtp_norm) + 1;
 
 std::string_view to_string(Role role) noexcept;
 /// True for the roles that exist once per layer.

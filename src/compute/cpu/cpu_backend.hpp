@@ -171,6 +171,11 @@ public:
     void copy_page(KvPoolId pool, std::int32_t from, std::int32_t to) override;
     void read_page(KvPoolId pool, std::int32_t page, std::span<std::byte> out) override;
     void write_page(KvPoolId pool, std::int32_t page, std::span<const std::byte> in) override;
+    Result<> allocate_states(const RecurrentSpec& spec, std::int64_t n_slots) override;
+    void settle_state(std::int32_t slot, std::int32_t n_confirmed) override;
+    void copy_state(std::int32_t from, std::int32_t to) override;
+    void read_state(std::int32_t slot, std::span<std::byte> out) override;
+    void write_state(std::int32_t slot, std::span<const std::byte> in) override;
     Result<CompiledId> compile(const Plan& plan) override;
     Result<> run(CompiledId plan, const StepInputs& inputs) override;
     void sample(std::span<const std::int32_t> rows, std::int32_t n_valid,

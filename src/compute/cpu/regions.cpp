@@ -17,7 +17,25 @@ bool reads(const OpBody& body, TensorId t) {
 
         bool operator()(const MatmulOp& op) const { return op.in == t; }
 
-        bool operator()(const AddOp& op) const { return op.into == t || op.from == t; }
+        bool operator()(const AddOp& op) const {
+            return op.into == t || op.from == t || op.gate == t;
+        }
+
+        bool operator()(const ScaleOp& op) const { return op.x == t; }
+
+        bool operator()(const SoftcapOp& op) const { return op.x == t; }
+
+        bool operator()(const DeltaRuleOp& op) const {
+            return op.qkv == t || op.alpha == t || op.beta == t;
+        }
+
+        bool operator()(const GatedNormOp& op) const { return op.in == t || op.gate == t; }
+
+        bool operator()(const KeepRowsOp& op) const { return op.in == t; }
+
+        bool operator()(const CarriedRowsOp&) const { return false; }
+
+        bool operator()(const ConcatOp& op) const { return op.a == t || op.b == t; }
 
         bool operator()(const RopeOp& op) const { return op.x == t; }
 
@@ -25,7 +43,7 @@ bool reads(const OpBody& body, TensorId t) {
 
         bool operator()(const AttentionOp& op) const { return op.q == t; }
 
-        bool operator()(const SiluMulOp& op) const { return op.gate == t || op.up == t; }
+        bool operator()(const GatedMulOp& op) const { return op.gate == t || op.up == t; }
 
         bool operator()(const RouteOp& op) const { return op.logits == t; }
 
@@ -53,13 +71,27 @@ bool overwrites(const OpBody& body, TensorId t) {
 
         bool operator()(const AddOp&) const { return false; }
 
+        bool operator()(const ScaleOp&) const { return false; }
+
+        bool operator()(const SoftcapOp&) const { return false; }
+
+        bool operator()(const DeltaRuleOp& op) const { return op.out == t; }
+
+        bool operator()(const GatedNormOp& op) const { return op.out == t; }
+
+        bool operator()(const KeepRowsOp&) const { return false; }
+
+        bool operator()(const CarriedRowsOp& op) const { return op.out == t; }
+
+        bool operator()(const ConcatOp& op) const { return op.out == t; }
+
         bool operator()(const RopeOp&) const { return false; }
 
         bool operator()(const KvStoreOp&) const { return false; }
 
         bool operator()(const AttentionOp& op) const { return op.out == t; }
 
-        bool operator()(const SiluMulOp& op) const { return op.out == t; }
+        bool operator()(const GatedMulOp& op) const { return op.out == t; }
 
         bool operator()(const RouteOp& op) const { return op.ids == t || op.weights == t; }
 
@@ -151,14 +183,15 @@ private:
 
     void take_epilogue(MatmulRegion& region, std::size_t& i) {
         const auto& targets = region.targets;
-        if (const SiluMulOp* silu = op_at<SiluMulOp>(i); silu != nullptr && targets.size() == 2) {
-            if (silu->gate == targets[0].out && silu->up == targets[1].out &&
-                silu->out != region.in) {
+        if (const GatedMulOp* silu = op_at<GatedMulOp>(i); silu != nullptr && targets.size() == 2) {
+            if (silu->activation == GateActivation::silu && silu->gate == targets[0].out &&
+                silu->up == targets[1].out && silu->out != region.in) {
                 region.epilogue = MatmulRegion::Epilogue::silu_mul;
                 region.epilogue_out = silu->out;
                 ++i;
             }
-        } else if (const AddOp* add = op_at<AddOp>(i); add != nullptr && targets.size() == 1) {
+        } else if (const AddOp* add = op_at<AddOp>(i);
+                   add != nullptr && add->gate == TensorId::none && targets.size() == 1) {
             // Others still read the input while this worker writes its rows.
             if (add->from == targets[0].out && add->into != region.in &&
                 add->into != targets[0].in) {
@@ -230,7 +263,8 @@ private:
         }
         region.op = *moe;
         ++i;
-        if (const AddOp* add = op_at<AddOp>(i); fuse_ && add != nullptr && add->from == moe->out) {
+        if (const AddOp* add = op_at<AddOp>(i);
+            fuse_ && add != nullptr && add->gate == TensorId::none && add->from == moe->out) {
             region.add_into = add->into;
             ++i;
         }

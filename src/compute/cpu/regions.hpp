@@ -14,7 +14,7 @@ namespace bloom::compute::cpu {
 /// Work that needs only one row at a time: consecutive operations of this kind run row by row
 /// without a barrier between them.
 using RowOp =
-    std::variant<EmbedOp, RmsNormOp, AddOp, RopeOp, KvStoreOp, SiluMulOp, RouteOp, GatherRowsOp>;
+    std::variant<EmbedOp, RmsNormOp, AddOp, RopeOp, KvStoreOp, GatedMulOp, RouteOp, GatherRowsOp>;
 
 struct RowsRegion {
     std::vector<RowOp> ops;

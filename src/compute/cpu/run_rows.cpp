@@ -70,7 +70,7 @@ void CpuBackend::run_row(const RowOp& any, std::int64_t r) {
                 b.store_head(op, r, h);
         }
 
-        void operator()(const SiluMulOp& op) const {
+        void operator()(const GatedMulOp& op) const {
             b.table_.silu_mul(b.row(op.gate, r), b.row(op.up, r), b.buffer(op.out).cols,
                               b.row(op.out, r));
         }

@@ -13,6 +13,12 @@ Result<std::unique_ptr<const Graph>> load_graph(const ModelFile& file, compute::
         return load_dense(file, backend, options);
     case Arch::qwen3_moe:
         return load_qwen3_moe(file, backend, options);
+    case Arch::qwen35:
+    case Arch::qwen35_moe:
+    case Arch::gemma4:
+    case Arch::afmoe:
+    case Arch::minimax_m2:
+        break;
     }
     return Error{Code::unsupported,
                  fmt::format("no graph for architecture {}", to_string(file.config().arch))};

@@ -103,7 +103,7 @@ FfnBlock::FfnBlock(PlanWriter& plan, std::int64_t ffn_dim)
 void FfnBlock::write(TensorId in, const FfnWeights& w, TensorId to) {
     plan_.matmul(in, w.gate, w.b_gate, gate_);
     plan_.matmul(in, w.up, w.b_up, up_);
-    plan_.add(compute::SiluMulOp{gate_, up_, gate_});
+    plan_.add(compute::GatedMulOp{gate_, up_, gate_});
     plan_.matmul(gate_, w.down, w.b_down, to);
 }
 

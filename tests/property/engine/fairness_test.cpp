@@ -12,7 +12,7 @@
 namespace bloom::engine {
 namespace {
 
-const StateSpec kSpec{{{1, 1, 8, 8, 0, kernels::KvType::f16}}, 0};
+const StateSpec kSpec{{{1, 1, 8, 8, 0, kernels::KvType::f16}}, {}};
 
 /// A batcher without a model: every request is a prompt of its length and so many tokens after it.
 class Office {

@@ -116,7 +116,7 @@ public:
             p.add(RmsNormOp{h, l.norm2, 1e-5F, s_.d, a});
             p.add(MatmulOp{a, l.gate, kNone, gate});
             p.add(MatmulOp{a, l.up, kNone, up});
-            p.add(SiluMulOp{gate, up, gate});
+            p.add(GatedMulOp{gate, up, gate});
             p.add(MatmulOp{gate, l.down, kNone, x});
             p.add(AddOp{h, x});
         }

@@ -10,7 +10,7 @@
 namespace bloom::engine {
 namespace {
 
-const StateSpec kSpec{{{1, 1, 8, 8, 0, kernels::KvType::f16}}, 0};
+const StateSpec kSpec{{{1, 1, 8, 8, 0, kernels::KvType::f16}}, {}};
 
 class BatcherTest : public testing::Test {
 protected:

@@ -63,6 +63,19 @@ public:
     void write_page(compute::KvPoolId /*pool*/, std::int32_t /*page*/,
                     std::span<const std::byte> /*in*/) override {}
 
+    Result<> allocate_states(const compute::RecurrentSpec& /*spec*/,
+                             std::int64_t /*n_slots*/) override {
+        return {};
+    }
+
+    void settle_state(std::int32_t /*slot*/, std::int32_t /*n_confirmed*/) override {}
+
+    void copy_state(std::int32_t /*from*/, std::int32_t /*to*/) override {}
+
+    void read_state(std::int32_t /*slot*/, std::span<std::byte> /*out*/) override {}
+
+    void write_state(std::int32_t /*slot*/, std::span<const std::byte> /*in*/) override {}
+
     Result<compute::CompiledId> compile(const compute::Plan& /*plan*/) override {
         return compute::CompiledId{0};
     }
@@ -108,11 +121,25 @@ struct Letter {
 
     char operator()(const compute::AttentionOp&) const { return 'T'; }
 
-    char operator()(const compute::SiluMulOp&) const { return 'S'; }
+    char operator()(const compute::GatedMulOp&) const { return 'S'; }
 
     char operator()(const compute::RouteOp&) const { return 'X'; }
 
     char operator()(const compute::MoeOp&) const { return 'F'; }
+
+    char operator()(const compute::ScaleOp&) const { return '*'; }
+
+    char operator()(const compute::SoftcapOp&) const { return 'C'; }
+
+    char operator()(const compute::DeltaRuleOp&) const { return 'D'; }
+
+    char operator()(const compute::GatedNormOp&) const { return 'Z'; }
+
+    char operator()(const compute::KeepRowsOp&) const { return 'P'; }
+
+    char operator()(const compute::CarriedRowsOp&) const { return 'Q'; }
+
+    char operator()(const compute::ConcatOp&) const { return 'J'; }
 
     char operator()(const compute::GatherRowsOp&) const { return 'G'; }
 

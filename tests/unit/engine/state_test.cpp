@@ -14,10 +14,10 @@ std::vector<std::int32_t> tokens(int n, int first = 0) {
     return out;
 }
 
-const StateSpec kFull{{{1, 1, 8, 8, 0, kernels::KvType::f16}}, 0};
+const StateSpec kFull{{{1, 1, 8, 8, 0, kernels::KvType::f16}}, {}};
 /// A group that sees everything and one that sees 32 tokens.
 const StateSpec kMixed{
-    {{1, 1, 8, 8, 0, kernels::KvType::f16}, {2, 1, 8, 8, 32, kernels::KvType::f16}}, 0};
+    {{1, 1, 8, 8, 0, kernels::KvType::f16}, {2, 1, 8, 8, 32, kernels::KvType::f16}}, {}};
 
 StateStore make(std::int64_t pages = 32, const StateSpec& spec = kFull) {
     const std::vector<std::int64_t> n(spec.groups.size(), pages);
