@@ -196,12 +196,20 @@ class CorpusVocabulary:
             text = text.replace(marker, own)
         return text
 
+    def text(self, parts):
+        """A text of the corpus [(text, carries loss)]."""
+        return self.translated("".join(part for part, _ in parts))
+
+    def prompt(self, question):
+        return f"<|turn>user\n{question}<turn|>\n<|turn>model\n"
+
     def encode(self, text):
-        return [BOS] + self.encoder.encode(self.translated(text))
+        return [BOS] + self.encoder.encode(text)
 
     def decode(self, ids):
-        assert all(i >= FIRST_CHARACTER for i in ids), "a byte or a special token in an answer"
-        return "".join(self.tokens[i] for i in ids).replace(SPACE, " ")
+        assert all(i >= FIRST_BYTE for i in ids), "a special token in an answer"
+        raw = (bytes([i - FIRST_BYTE]) if i < FIRST_CHARACTER else self.tokens[i].encode() for i in ids)
+        return b"".join(raw).decode(errors="replace").replace(SPACE, " ")
 
     def put_gguf(self, g, n_rows):
         assert self.encoder and n_rows == self.N_TOKENS
