@@ -179,8 +179,9 @@ def make_case(family, name, case, out_dir):
         modes = ("precise", "int8") if rounded else ("precise",)
         edges = hasattr(family, "NOISE") and length > LONG
         limits = (EDGE_MARGIN, EDGE_SENSITIVITY) if edges else (MARGIN, SENSITIVITY)
+        steady = roughs[: getattr(family, "N_STEADY", 0)]
         ids, results, draws, sensitivity = draw_prompt(reference, roughs, vocabulary.TEXT_IDS, rng, length, modes, *limits,
-                                                       steady=roughs[: getattr(family, "N_STEADY", 0)])
+                                                       steady)
         entry = {"ids": ids, "n_logits_positions": kept}
         for mode, (logits, text, margin) in results.items():
             file = f"{mode}_{i}.bin"

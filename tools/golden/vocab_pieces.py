@@ -186,7 +186,8 @@ class CorpusVocabulary:
         text = "\n".join(self.translated(t) for t in self.texts())
         for marker in SPECIALS:
             text = text.replace(marker, " ")
-        self.characters = SPACE + "\n" + "".join(sorted(c for c in set(text) if c.isascii() and c.isprintable() and c != " "))
+        plain = sorted(c for c in set(text) if c.isascii() and c.isprintable() and c != " ")
+        self.characters = SPACE + "\n" + "".join(plain)
         n_merges = self.N_TOKENS - FIRST_CHARACTER - len(self.characters)
         self.tokens, self.merges = train(text, self.characters, n_merges)
         return Encoder(self.tokens, self.merges)
