@@ -80,6 +80,8 @@ struct PackedMatrix {
 /// read and write exactly what is described here.
 /// `rows` lets a product take its tokens from anywhere: its token i is row rows[i] of the buffers
 /// (an expert's tokens are not copied); null: row i. quantise() ignores it.
+/// `in_order` is what order_activations() made of exactly the tokens of a product, which then reads
+/// nothing else of this; null: the product makes it itself.
 struct QuantisedActivations {
     std::int8_t* q;
     float* scale;
@@ -88,6 +90,7 @@ struct QuantisedActivations {
     std::int64_t q_stride;
     std::int64_t group_stride;
     const std::int32_t* rows = nullptr;
+    const std::uint8_t* in_order = nullptr;
 };
 
 enum class KvType : std::uint8_t { f32, f16 };
@@ -185,6 +188,17 @@ struct KernelTable {
     /// bits come out of every table.
     void (*quantise)(WeightFormat format, const float* x, std::int64_t x_stride, std::int64_t n,
                      std::int64_t k, const QuantisedActivations& out) noexcept;
+    /// Bytes of the activations of n tokens in the order in which matmul_q8 reads them: n times
+    /// those of one.
+    std::size_t (*ordered_bytes)(WeightFormat format, std::int64_t n, std::int64_t k) noexcept;
+    /// Brings activations into that order, for all products of n tokens and k columns: those of
+    /// tokens [token_begin, token_end) and columns [column_begin, column_end), whole groups. Token
+    /// t is row t, or rows[t], of x, whose first group is that of column_begin. out is the place of
+    /// all n tokens and needs no alignment; parts may be written by different threads.
+    void (*order_activations)(WeightFormat format, const QuantisedActivations& x, std::int64_t n,
+                              std::int64_t k, std::int64_t token_begin, std::int64_t token_end,
+                              std::int64_t column_begin, std::int64_t column_end,
+                              std::uint8_t* out) noexcept;
     /// y[t, r] = sum_k w[r, k] x[t, k] for rows [row_begin, row_end), tokens [0, n); quantised
     /// formats. Token t of x is activation row x.rows[t], where rows are given.
     void (*matmul_q8)(const PackedMatrix& w, const QuantisedActivations& x, std::int64_t n,
@@ -238,6 +252,8 @@ struct KernelTable {
     void (*weighted_sum)(const float* y, std::int64_t y_stride, const std::int32_t* rows,
                          const float* weights, std::int64_t n_rows, std::int64_t n,
                          float* out) noexcept;
+    /// y[i] = fma(x[i], a, y[i]).
+    void (*add_scaled)(float* y, const float* x, float a, std::int64_t n) noexcept;
 
     // --- sampling: rows of logits ---------------------------------------------------------------
     /// The k largest values above -infinity, largest first, the lower index first among equals.
