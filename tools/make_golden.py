@@ -60,7 +60,17 @@ def sensitivity_of(reference, roughs, ids, logits):
     return max(relative(rough.logits(ids, True).double(), logits) for rough in roughs)
 
 
-def draw_prompt(reference, roughs, text_ids, rng, length, modes, least, most):
+def same_text(noisy, ids, text):
+    """Whether int8 decoding with noise says the same."""
+    ids = list(ids)
+    for token in text:
+        if int(noisy.logits(ids, True)[-1].argmax()) != token:
+            return False
+        ids.append(token)
+    return True
+
+
+def draw_prompt(reference, roughs, text_ids, rng, length, modes, least, most, steady=()):
     """Prompts at random until one passes, with margins of at least `least` and a sensitivity of at most `most`; (ids, {mode: (logits, continuation, margin)}, draws, change of the
     int8 logits in other arithmetic)."""
     for draws in range(1, 4000):
@@ -75,6 +85,8 @@ def draw_prompt(reference, roughs, text_ids, rng, length, modes, least, most):
             continue
         sensitivity = sensitivity_of(reference, roughs, ids, results["int8"][0]) if "int8" in modes else 0.0
         if sensitivity > most:
+            continue
+        if "int8" in modes and not all(same_text(noisy, ids, results["int8"][1]) for noisy in steady):
             continue
         return ids, results, draws, sensitivity
     raise SystemExit("no prompt passes; change the seed")
@@ -136,7 +148,7 @@ def others(family, c, written):
     """References that compute with other roundings than the true one."""
     out = [family.Reference(c, written.values, written.formats, **written.extra, dtype=torch.float32)]
     if hasattr(family, "NOISE"):
-        out += [family.Reference(c, written.values, written.formats, **written.extra) for _ in range(N_NOISY)]
+        out += [family.Reference(c, written.values, written.formats, **written.extra) for _ in range(getattr(family, "N_NOISY", N_NOISY))]
         for seed, noisy in enumerate(out[1:]):
             noisy.noise = family.NOISE
             noisy.generator.manual_seed(seed)
@@ -167,7 +179,8 @@ def make_case(family, name, case, out_dir):
         modes = ("precise", "int8") if rounded else ("precise",)
         edges = hasattr(family, "NOISE") and length > LONG
         limits = (EDGE_MARGIN, EDGE_SENSITIVITY) if edges else (MARGIN, SENSITIVITY)
-        ids, results, draws, sensitivity = draw_prompt(reference, roughs, vocabulary.TEXT_IDS, rng, length, modes, *limits)
+        ids, results, draws, sensitivity = draw_prompt(reference, roughs, vocabulary.TEXT_IDS, rng, length, modes, *limits,
+                                                       steady=roughs[: getattr(family, "N_STEADY", 0)])
         entry = {"ids": ids, "n_logits_positions": kept}
         for mode, (logits, text, margin) in results.items():
             file = f"{mode}_{i}.bin"
