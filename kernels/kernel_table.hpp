@@ -226,7 +226,7 @@ struct KernelTable {
     void (*softcap)(float* x, float cap, std::int64_t n) noexcept;
     /// y[i] += x[i].
     void (*add)(float* y, const float* x, std::int64_t n) noexcept;
-    /// y[i] += factor * x[i].
+    /// y[i] = fma(x[i], factor, y[i]).
     void (*add_scaled)(float* y, const float* x, float factor, std::int64_t n) noexcept;
     /// x[i] *= factor.
     void (*scale)(float* x, float factor, std::int64_t n) noexcept;
@@ -252,8 +252,6 @@ struct KernelTable {
     void (*weighted_sum)(const float* y, std::int64_t y_stride, const std::int32_t* rows,
                          const float* weights, std::int64_t n_rows, std::int64_t n,
                          float* out) noexcept;
-    /// y[i] = fma(x[i], a, y[i]).
-    void (*add_scaled)(float* y, const float* x, float a, std::int64_t n) noexcept;
 
     // --- sampling: rows of logits ---------------------------------------------------------------
     /// The k largest values above -infinity, largest first, the lower index first among equals.
