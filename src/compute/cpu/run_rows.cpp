@@ -79,6 +79,12 @@ void CpuBackend::run_row(const RowOp& any, std::int64_t r) {
             b.route_row(op, r, b.i32_row(op.ids, r), b.row(op.weights, r));
         }
 
+        void operator()(const GatedNormOp& op) const { b.gated_norm_row(op, r); }
+
+        void operator()(const KeepRowsOp& op) const { b.keep_row(op, r); }
+
+        void operator()(const CarriedRowsOp& op) const { b.carry_row(op, r); }
+
         void operator()(const GatherRowsOp& op) const {
             const std::int64_t from = b.inputs_->logit_rows[static_cast<std::size_t>(r)];
             std::memcpy(b.row(op.out, r), b.row(op.in, from),
