@@ -80,6 +80,8 @@ struct PackedMatrix {
 /// read and write exactly what is described here.
 /// `rows` lets a product take its tokens from anywhere: its token i is row rows[i] of the buffers
 /// (an expert's tokens are not copied); null: row i. quantise() ignores it.
+/// `in_order` is what order_activations() made of exactly the tokens of a product, which then reads
+/// nothing else of this; null: the product makes it itself.
 struct QuantisedActivations {
     std::int8_t* q;
     float* scale;
@@ -88,6 +90,7 @@ struct QuantisedActivations {
     std::int64_t q_stride;
     std::int64_t group_stride;
     const std::int32_t* rows = nullptr;
+    const std::uint8_t* in_order = nullptr;
 };
 
 enum class KvType : std::uint8_t { f32, f16 };
@@ -211,6 +214,17 @@ struct KernelTable {
     /// bits come out of every table.
     void (*quantise)(WeightFormat format, const float* x, std::int64_t x_stride, std::int64_t n,
                      std::int64_t k, const QuantisedActivations& out) noexcept;
+    /// Bytes of the activations of n tokens in the order in which matmul_q8 reads them: n times
+    /// those of one.
+    std::size_t (*ordered_bytes)(WeightFormat format, std::int64_t n, std::int64_t k) noexcept;
+    /// Brings activations into that order, for all products of n tokens and k columns: those of
+    /// tokens [token_begin, token_end) and columns [column_begin, column_end), whole groups. Token
+    /// t is row t, or rows[t], of x, whose first group is that of column_begin. out is the place of
+    /// all n tokens and needs no alignment; parts may be written by different threads.
+    void (*order_activations)(WeightFormat format, const QuantisedActivations& x, std::int64_t n,
+                              std::int64_t k, std::int64_t token_begin, std::int64_t token_end,
+                              std::int64_t column_begin, std::int64_t column_end,
+                              std::uint8_t* out) noexcept;
     /// y[t, r] = sum_k w[r, k] x[t, k] for rows [row_begin, row_end), tokens [0, n); quantised
     /// formats. Token t of x is activation row x.rows[t], where rows are given.
     void (*matmul_q8)(const PackedMatrix& w, const QuantisedActivations& x, std::int64_t n,
@@ -223,7 +237,7 @@ struct KernelTable {
                        std::int64_t y_stride) noexcept;
 
     // --- element-wise and reductions -----------------------------------------------------------
-    /// out[i] = w[i] * x[i] / sqrt(mean(x^2) + eps), one row of n.
+    /// out[i] = w[i] * x[i] / sqrt(mean(x^2) + eps), one row of n; w null: all ones.
     void (*rms_norm)(const float* x, const float* w, float eps, std::int64_t n,
                      float* out) noexcept;
     /// Half-split rotation of the first 2*n_pairs values of one head: pairs (j, j + n_pairs).
@@ -232,8 +246,16 @@ struct KernelTable {
     void (*silu_mul)(const float* gate, const float* up, std::int64_t n, float* out) noexcept;
     /// out[i] = gelu(gate[i]) * up[i], gelu(x) = 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).
     void (*gelu_tanh_mul)(const float* gate, const float* up, std::int64_t n, float* out) noexcept;
+    /// out[i] = up[i] / (1 + exp(-gate[i])).
+    void (*sigmoid_mul)(const float* gate, const float* up, std::int64_t n, float* out) noexcept;
+    /// x[i] = cap * tanh(x[i] / cap), cap > 0; to within four units in the last place of cap.
+    void (*softcap)(float* x, float cap, std::int64_t n) noexcept;
     /// y[i] += x[i].
     void (*add)(float* y, const float* x, std::int64_t n) noexcept;
+    /// y[i] = fma(x[i], factor, y[i]).
+    void (*add_scaled)(float* y, const float* x, float factor, std::int64_t n) noexcept;
+    /// x[i] *= factor.
+    void (*scale)(float* x, float factor, std::int64_t n) noexcept;
     /// Stores n f32 values as KvType.
     void (*store_kv)(KvType type, const float* src, std::int64_t n, void* dst) noexcept;
     /// The same, kPageTokens values apart: a key into its column of a page.

@@ -98,7 +98,8 @@ void add_chat(CLI::App& app, Arguments& a, SettingFlags& flags) {
 }
 
 void add_models(CLI::App& app, Arguments& a, SettingFlags& flags) {
-    CLI::App* verb = app.add_subcommand("models", "list the models on this machine");
+    CLI::App* verb = app.add_subcommand(
+        "models", "the catalog, the models on this machine, what a node here serves");
     verb->footer("Example:\n  darkbloom models --json");
     verb->add_flag("--json", a.json, "machine-readable");
     flags.add(*verb, {"serve.data_dir"});

@@ -21,16 +21,23 @@ constexpr std::int64_t kInspectKvBytes = std::int64_t{256} << 20;
 
 Result<LocalEngine> load(const Arguments& arguments) {
     BLOOM_TRY(const Settings settings, Settings::load({}, arguments.flags));
+    BLOOM_TRY(const std::string source, locate(arguments.target, settings));
     LocalEngineOptions options;
     options.n_threads = static_cast<int>(settings.integer("engine.threads"));
     options.n_layers = static_cast<std::int32_t>(settings.integer("engine.layers"));
     options.precise = settings.flag("engine.precise");
     options.kv_budget_bytes = kInspectKvBytes;
-    return load_engine(arguments.target, options);
+    return load_engine(source, options);
+}
+
+Result<engine::ModelFile> open_target(const Arguments& arguments) {
+    BLOOM_TRY(const Settings settings, Settings::load({}, arguments.flags));
+    BLOOM_TRY(const std::string source, locate(arguments.target, settings));
+    return provider::open_model(source);
 }
 
 Result<> show_tokens(const Arguments& arguments) {
-    BLOOM_TRY(const engine::ModelFile file, provider::open_model(arguments.target));
+    BLOOM_TRY(const engine::ModelFile file, open_target(arguments));
     BLOOM_TRY(engine::ModelTokenizer parts, file.tokenizer());
     BLOOM_TRY(const auto tokenizer, text::Tokenizer::create(std::move(parts.vocab)));
     std::vector<std::int32_t> ids;
@@ -193,7 +200,7 @@ std::string file_as_text(const engine::ModelFile& file) {
 }
 
 Result<> show_file(const Arguments& arguments) {
-    BLOOM_TRY(const engine::ModelFile file, provider::open_model(arguments.target));
+    BLOOM_TRY(const engine::ModelFile file, open_target(arguments));
     print(arguments.json ? file_as_json(file) : file_as_text(file));
     return {};
 }
