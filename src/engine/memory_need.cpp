@@ -49,10 +49,10 @@ std::string human(std::int64_t bytes) {
 
 } // namespace
 
-StateSpec state_of(const ModelConfig& c, std::int64_t wanted, kernels::KvType type) {
+StateSpec state_of(const ModelConfig& c, std::int64_t wanted, kernels::KvType type, bool draft) {
     StateSpec state;
     const std::int64_t n_layers = n_layers_of(c, wanted);
-    const std::int64_t n_draft = n_layers == c.n_layers ? c.n_draft_layers : 0;
+    const std::int64_t n_draft = draft && n_layers == c.n_layers ? c.n_draft_layers : 0;
     for (std::int64_t i = 0; i < n_layers + n_draft; ++i) {
         // Layers that guess stand behind all others.
         const std::int64_t layer = i < n_layers ? i : c.n_layers + (i - n_layers);

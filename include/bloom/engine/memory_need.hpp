@@ -15,10 +15,11 @@ namespace bloom::engine {
 inline constexpr std::int64_t kMemoryHeadroomBytes = std::int64_t{512} << 20;
 
 /// What the graph of a configuration will declare: keys and values of every attention layer, by
-/// groups of one shape in order of appearance, and the state of the linear ones. The layers that
-/// guess further tokens are counted where the model runs whole. n_layers: only the first so many;
-/// 0: all.
-StateSpec state_of(const ModelConfig& config, std::int64_t n_layers, kernels::KvType type);
+/// groups of one shape in order of appearance, and the state of the linear ones. n_layers: only the
+/// first so many; 0: all. `draft`: with the layers that guess further tokens, which run only where
+/// the model is whole.
+StateSpec state_of(const ModelConfig& config, std::int64_t n_layers, kernels::KvType type,
+                   bool draft = true);
 
 struct MemoryNeed {
     std::int64_t packed_bytes = 0;  ///< of all weights as they are computed with
@@ -36,6 +37,7 @@ struct MemoryNeed {
     }
 };
 
+/// Draft layers included, for they are loaded where there are any.
 MemoryNeed memory_need(const ModelFile& file, std::int64_t n_layers, kernels::KvType type);
 
 /// Errors: out_of_memory with the numbers, when the model cannot run in `available_bytes`; 0 means

@@ -196,7 +196,7 @@ TEST(ModelsSim, ListingsShowPublicNames) {
     EXPECT_EQ(ids(w.seen[0].body, "data"), (Ids{"gemma-4-26b", "mine"}));
     EXPECT_EQ(ids(w.seen[1].body, "data"), (Ids{"gemma-4-26b", "mine", kGemma}));
     EXPECT_EQ(w.seen[2].status, 401);
-    for (const std::size_t i : {3, 4, 5}) {
+    for (const std::size_t i : {3U, 4U, 5U}) {
         EXPECT_EQ(w.seen[i].status, 200);
         EXPECT_NE(w.seen[i].body.find("\"min_ram_gb\":36"), std::string::npos) << i;
     }
@@ -229,11 +229,11 @@ TEST(ModelsSim, TheCatalogIsPublic) {
     EXPECT_EQ(ids(w.seen[0].body, "models").size(), 5U);
     EXPECT_EQ(w.seen[1].body, R"({"models":[]})");
     EXPECT_EQ(w.seen[2].status, 400);
-    for (const std::size_t i : {3, 4}) {
+    for (const std::size_t i : {3U, 4U}) {
         EXPECT_EQ(w.seen[i].status, 200);
         EXPECT_NE(w.seen[i].body.find("\"input_price\":23000"), std::string::npos);
     }
-    for (const std::size_t i : {5, 6}) {
+    for (const std::size_t i : {5U, 6U}) {
         EXPECT_EQ(w.seen[i].status, 404);
         EXPECT_NE(w.seen[i].body.find("\"not_found\""), std::string::npos) << w.seen[i].body;
     }
