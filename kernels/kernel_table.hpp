@@ -211,7 +211,7 @@ struct KernelTable {
                        std::int64_t y_stride) noexcept;
 
     // --- element-wise and reductions -----------------------------------------------------------
-    /// out[i] = w[i] * x[i] / sqrt(mean(x^2) + eps), one row of n.
+    /// out[i] = w[i] * x[i] / sqrt(mean(x^2) + eps), one row of n; w null: all ones.
     void (*rms_norm)(const float* x, const float* w, float eps, std::int64_t n,
                      float* out) noexcept;
     /// Half-split rotation of the first 2*n_pairs values of one head: pairs (j, j + n_pairs).
@@ -220,8 +220,16 @@ struct KernelTable {
     void (*silu_mul)(const float* gate, const float* up, std::int64_t n, float* out) noexcept;
     /// out[i] = gelu(gate[i]) * up[i], gelu(x) = 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).
     void (*gelu_tanh_mul)(const float* gate, const float* up, std::int64_t n, float* out) noexcept;
+    /// out[i] = up[i] / (1 + exp(-gate[i])).
+    void (*sigmoid_mul)(const float* gate, const float* up, std::int64_t n, float* out) noexcept;
+    /// x[i] = cap * tanh(x[i] / cap), cap > 0; to within four units in the last place of cap.
+    void (*softcap)(float* x, float cap, std::int64_t n) noexcept;
     /// y[i] += x[i].
     void (*add)(float* y, const float* x, std::int64_t n) noexcept;
+    /// y[i] += factor * x[i].
+    void (*add_scaled)(float* y, const float* x, float factor, std::int64_t n) noexcept;
+    /// x[i] *= factor.
+    void (*scale)(float* x, float factor, std::int64_t n) noexcept;
     /// Stores n f32 values as KvType.
     void (*store_kv)(KvType type, const float* src, std::int64_t n, void* dst) noexcept;
     /// The same, kPageTokens values apart: a key into its column of a page.

@@ -194,6 +194,10 @@ Result<CompiledId> CpuBackend::compile(const Plan& plan) {
         bytes += static_cast<std::size_t>(rows * b.stride) * sizeof(float);
         out.buffers.push_back(b);
     }
+    for (const Op& op : plan.ops()) {
+        if (const auto* rope = std::get_if<RopeOp>(&op.body))
+            BLOOM_CHECK(2 * ropes_[index_of(rope->table)].pairs <= rope->head_dim);
+    }
     const std::int64_t rows = std::max(out.key.max_rows, out.key.max_logit_rows);
     const std::size_t prepared = prepared_bytes(plan, rows);
     const std::size_t own = prepared_bytes(plan, std::min<std::int64_t>(rows, kRedundantRows));

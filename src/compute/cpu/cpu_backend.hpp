@@ -157,6 +157,9 @@ struct AttentionScratch {
     float* tail; ///< parts, chunk by chunk, of a block that an earlier worker began
 };
 
+/// silu_mul and its like.
+using GateKernel = decltype(kernels::KernelTable::silu_mul);
+
 class CpuBackend final : public Backend {
 public:
     explicit CpuBackend(const CpuBackendOptions& options);
@@ -209,6 +212,8 @@ private:
     void run_phase(const StepPhase& phase, int worker);
     void run_rows(const RowsRegion& region, int worker);
     void run_row(const RowOp& op, std::int64_t row);
+    void add_row(const AddOp& op, std::int64_t row);
+    GateKernel gate_kernel(GateActivation activation) const noexcept;
     void run_prepare(const MatmulRegion& region, int worker);
     void run_multiply(const MatmulRegion& region, int worker);
     void run_prepare_multiply(const MatmulRegion& region, int worker);
@@ -280,6 +285,11 @@ private:
     const Buffer& buffer(TensorId t) const noexcept { return plan_->buffers[index_of(t)]; }
 
     const Weight& weight(WeightId id) const noexcept { return weights_[index_of(id)]; }
+
+    /// A norm's weight; null where it has none.
+    const float* norm_weight(const RmsNormOp& op) const noexcept {
+        return op.weight == WeightId::none ? nullptr : weight(op.weight).vector();
+    }
 
     bool quantised(const Weight& w) const noexcept {
         return !options_.precise && kernels::is_quantised(w.matrix.format);

@@ -13,8 +13,8 @@ namespace bloom::compute::cpu {
 
 /// Work that needs only one row at a time: consecutive operations of this kind run row by row
 /// without a barrier between them.
-using RowOp =
-    std::variant<EmbedOp, RmsNormOp, AddOp, RopeOp, KvStoreOp, GatedMulOp, RouteOp, GatherRowsOp>;
+using RowOp = std::variant<EmbedOp, RmsNormOp, AddOp, ScaleOp, SoftcapOp, RopeOp, KvStoreOp,
+                           GatedMulOp, RouteOp, ConcatOp, GatherRowsOp>;
 
 struct RowsRegion {
     std::vector<RowOp> ops;
@@ -23,7 +23,7 @@ struct RowsRegion {
 
 /// All products of one input. Workers own ranges of output rows.
 struct MatmulRegion {
-    enum class Epilogue : std::uint8_t { none, add, silu_mul };
+    enum class Epilogue : std::uint8_t { none, add, gated_mul, softcap };
 
     TensorId in = TensorId::none;  ///< the norm's input when there is a norm
     std::optional<RmsNormOp> norm; ///< its output exists only inside the region
@@ -34,6 +34,8 @@ struct MatmulRegion {
     std::vector<MatmulOp> targets;
     Epilogue epilogue = Epilogue::none;
     TensorId epilogue_out = TensorId::none;
+    GateActivation activation = GateActivation::silu; ///< of a gated_mul
+    float cap = 0.0F;                                 ///< of a softcap
 };
 
 /// Attention; `prepare` (norms per head, rotation, store) runs per (row, kv head) just before it

@@ -80,7 +80,7 @@ void CpuBackend::prepare(const MatmulRegion& region, const Activations& a, std::
     if (begin >= end) return;
     const std::int64_t k = buffer(region.in).cols;
     if (region.norm) {
-        const float* const w = weight(region.norm->weight).vector();
+        const float* const w = norm_weight(*region.norm);
         // a.x is this block's own memory when there is a norm.
         auto* const x = const_cast<float*>(a.x);
         for (std::int64_t t = begin; t < end; ++t) {
@@ -117,13 +117,22 @@ void CpuBackend::multiply_rows(const MatmulOp& op, const Activations& a, std::in
 void CpuBackend::finish_rows(const MatmulRegion& region, std::int64_t n, std::int64_t begin,
                              std::int64_t end) {
     const TensorId first = region.targets[0].out;
+    const GateKernel multiply_gate = gate_kernel(region.activation);
     for (std::int64_t t = 0; t < n; ++t) {
         float* const out = row(region.epilogue_out, t) + begin;
-        if (region.epilogue == MatmulRegion::Epilogue::silu_mul) {
-            table_.silu_mul(row(first, t) + begin, row(region.targets[1].out, t) + begin,
-                            end - begin, out);
-        } else {
+        switch (region.epilogue) {
+        case MatmulRegion::Epilogue::gated_mul:
+            multiply_gate(row(first, t) + begin, row(region.targets[1].out, t) + begin, end - begin,
+                          out);
+            break;
+        case MatmulRegion::Epilogue::add:
             table_.add(out, row(first, t) + begin, end - begin);
+            break;
+        case MatmulRegion::Epilogue::softcap:
+            table_.softcap(out, region.cap, end - begin);
+            break;
+        case MatmulRegion::Epilogue::none:
+            break;
         }
     }
 }

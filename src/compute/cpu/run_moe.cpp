@@ -252,6 +252,10 @@ void CpuBackend::route_row(const RouteOp& op, std::int64_t r, std::int32_t* ids,
     const kernels::RouteRule rule{op.score == RouteScore::sigmoid, op.normalise, op.scale,
                                   op.top_k};
     table_.route(row(op.logits, r), bias, buffer(op.logits).cols, rule, ids, weights);
+    if (op.expert_scale == WeightId::none) return;
+    const float* const scales = weight(op.expert_scale).vector();
+    for (std::int32_t j = 0; j < op.top_k; ++j)
+        weights[j] *= scales[ids[j]];
 }
 
 void CpuBackend::quantise_inputs(const MoeStep& s, std::int64_t begin, std::int64_t end) const {
@@ -363,7 +367,7 @@ void CpuBackend::gate_up_block(const MoeStep& s, std::int32_t expert, std::int64
             multiply_f32(p, s.x, s.x_stride, tokens, s.gather);
         }
     }
-    const auto act = s.activation == GateActivation::silu ? table_.silu_mul : table_.gelu_tanh_mul;
+    const GateKernel act = gate_kernel(s.activation);
     const bool keeps_f32 = !quantised(s.down);
     for (std::int64_t t = 0; t < n; ++t) {
         float* const out = keeps_f32 ? s.h + (first + t) * s.h_stride + begin : gate + t * stride;
