@@ -273,11 +273,6 @@ struct KernelTable {
     /// index first, and give NaN weights; one NaN logit makes every score of a softmax NaN.
     void (*route)(const float* logits, const float* bias, std::int64_t n, const RouteRule& rule,
                   std::int32_t* ids, float* weights) noexcept;
-    /// out[i] = sum of weights[j] * y[rows[j] * y_stride + i] over j < n_rows, in order of j; i <
-    /// n, n_rows >= 1.
-    void (*weighted_sum)(const float* y, std::int64_t y_stride, const std::int32_t* rows,
-                         const float* weights, std::int64_t n_rows, std::int64_t n,
-                         float* out) noexcept;
 
     // --- gated delta rule ----------------------------------------------------------------------
     /// out[i] = silu(sum of taps[j * tap_stride + i] * x[j][first + i] over j < n_taps, in order of

@@ -258,8 +258,10 @@ private:
     bool splits_a_block(const AttentionWork& work) const noexcept;
 
     Activations lay_out(const MatmulRegion& region, std::uint8_t* at, std::int64_t rows) const;
-    void prepare(const MatmulRegion& region, const Activations& a, std::int64_t begin,
-                 std::int64_t end, const Range& keep);
+    void prepare(const MatmulRegion& region, const Activations& a, std::int64_t n,
+                 std::int64_t begin, std::int64_t end, const Range& keep);
+    void prepare_some(const MatmulRegion& region, const Activations& a, std::int64_t n,
+                      std::int64_t begin, std::int64_t end, const Range& keep);
     /// The input row that the region's norm reads. A looked-up row goes to `own` and its columns
     /// `keep` to the region's input; all of it there at once when `keep` is everything.
     const float* source_row(const MatmulRegion& region, std::int64_t t, float* own,
@@ -280,8 +282,13 @@ private:
     void route_row(const RouteOp& op, std::int64_t row, std::int32_t* ids, float* weights) const;
     void quantise_inputs(const MoeStep& step, std::int64_t begin, std::int64_t end) const;
     void order_pairs(const MoeRegion& region, const MoeStep& step, int worker) const;
+    void take_inputs(const MoeStep& step, std::int32_t expert,
+                     kernels::QuantisedActivations (&inputs)[2]) const;
+    void order_hidden(const MoeStep& step, std::int32_t expert, const float* h, std::int64_t stride,
+                      Range columns, float* room) const;
     void gate_up_block(const MoeStep& step, std::int32_t expert, std::int64_t begin,
-                       std::int64_t end, const std::uint8_t* next) const;
+                       std::int64_t end, const std::uint8_t* next,
+                       const kernels::QuantisedActivations (&inputs)[2]) const;
     void down_block(const MoeRegion& region, const MoeStep& step, std::int64_t begin,
                     std::int64_t end, std::int64_t next) const;
 
