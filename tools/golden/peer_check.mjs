@@ -53,11 +53,10 @@ async function evaluate(peers, modelPath, prompts) {
   }
 }
 
-function isolated(peers, model, prompts) {
-  const input = JSON.stringify({ peers, model, prompts });
+function isolated(peers, model, prompts, result) {
+  const input = JSON.stringify({ peers, model, prompts, result });
   const run = spawnSync(process.execPath, [self, '--one'], { input, encoding: 'utf8', timeout: 120_000 });
-  const line = run.stdout.trim().split('\n').at(-1);
-  if (line.startsWith('{')) return JSON.parse(line);
+  if (fs.existsSync(result)) return JSON.parse(fs.readFileSync(result));
   return { error: `ended with ${run.signal ?? run.status}: ${run.stderr.trim().split('\n').at(-1)}` };
 }
 
@@ -92,7 +91,7 @@ function check(peers, dir) {
     writeWithoutQ8(path.join(dir, golden.model), plain);
     const result = {};
     for (const [kind, file] of [['file', path.join(dir, golden.model)], ['f32', plain]]) {
-      const { answers, error } = isolated(peers, file, prompts);
+      const { answers, error } = isolated(peers, file, prompts, path.join(temporary, `${kind}.json`));
       result[kind] = error ? { error } : { prompts: compare(dir, answers, golden) };
     }
     return result;
@@ -111,8 +110,8 @@ function text({ error, prompts }) {
 }
 
 if (process.argv[2] === '--one') {
-  const { peers, model, prompts } = JSON.parse(fs.readFileSync(0));
-  process.stdout.write(`\n${JSON.stringify(await evaluate(peers, model, prompts))}\n`);
+  const { peers, model, prompts, result } = JSON.parse(fs.readFileSync(0));
+  fs.writeFileSync(result, JSON.stringify(await evaluate(peers, model, prompts)));
   process.exit(0);
 }
 const [peers, data = path.join(repository, 'tests/golden/engine/data'), ...only] = process.argv.slice(2);

@@ -171,6 +171,15 @@ def answer(reference, ids, int8, stop):
     return out, False, smallest
 
 
+def drafts_right(reference, ids, out):
+    """[how often the draft head finds the token after the next one while `out` follows ids, of how many]"""
+    text = [*ids, *out]
+    f, _ = reference.hidden(text, False)
+    drafts = reference.head(reference.draft_hidden(f[:-2], text[1:-1], False), False).argmax(-1).tolist()
+    right = [draft == token for draft, token in zip(drafts, text[2:])][len(ids) - 1 :]
+    return [sum(right), len(right)]
+
+
 def answers(reference, vocabulary, words):
     """Prompts with what follows, where no step is close: in int8 an engine's roundings may differ."""
     out, tokenizer = [], vocabulary.tokenizer
@@ -182,6 +191,8 @@ def answers(reference, vocabulary, words):
             entry |= {f"greedy_{mode}": tokens, f"text_{mode}": tokenizer.decode(tokens), f"ended_{mode}": ended,
                       f"margin_{mode}": round(margin, 4)}
             assert words_of(entry[f"text_{mode}"]) <= words, (question, entry[f"text_{mode}"])
+        if hasattr(reference, "draft_hidden"):
+            entry["drafts_right"] = drafts_right(reference, ids, entry["greedy_precise"])
         print(f"{question} -> {entry['text_precise']!r} ({entry['margin_precise']}, {entry['margin_int8']})")
         if min(entry["margin_precise"], entry["margin_int8"]) >= MARGIN:
             out.append(entry)
@@ -195,7 +206,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=sorted(cases))
     parser.add_argument("out_dir", nargs="?", type=pathlib.Path, default=TOOLS.parent / "tests/golden/engine/data")
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=800)
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
