@@ -20,16 +20,19 @@ from golden import families, vocab, writers  # noqa: E402
 TOLERANCE = 1e-3  # of the norm of the logits
 MARGIN = 20 * TOLERANCE  # of their root mean square, between the best two at every greedy step
 SENSITIVITY = 3e-4  # largest change of the int8 logits when all other arithmetic is float32
+EDGE_MARGIN, EDGE_SENSITIVITY = 0.05, 1.2e-2  # instead, where in a long prompt a rounding on an edge spreads
 ROUTE_MARGIN = 5e-3  # of every choice of experts, where a prompt must come out the same
 LAYER_ROUTE_MARGIN = 0.03  # of a position that is compared after one layer
 N_GREEDY = 16
+N_NOISY = 3  # references with noise, in families that want them
 MIN_DISTINCT = 6  # different tokens in a greedy continuation
 PROMPTS = [(5, 5), (18, 18), (67, 24)]  # tokens, positions whose logits are kept (the last ones)
+CLEARANCE = 3e-5  # of an activation from the edge between two codes, in codes
 LONG = 32  # prompts beyond it have roundings on an edge somewhere: their layers are also compared one by one
 
 
 # --- prompts -------------------------------------------------------------------------------------------
-def greedy(reference, text_ids, ids, int8):
+def greedy(reference, text_ids, ids, int8, least=MARGIN):
     """(continuation, smallest margin in units of the logits' root mean square), or None where two
     candidates are too close to call, a router nearly chooses another expert, a special or padding token would
     win (an engine may mask those or stop there) or the text says the same thing over and over."""
@@ -40,7 +43,7 @@ def greedy(reference, text_ids, ids, int8):
         best = np.sort(last)[-2:]
         margin = (best[1] - best[0]) / np.sqrt(np.mean(last * last))
         ordinary = text_ids[0] <= last.argmax() < text_ids[1]
-        if margin < MARGIN or not ordinary or route_margin < ROUTE_MARGIN / (1 if int8 else 20):
+        if margin < least or not ordinary or route_margin < ROUTE_MARGIN / (1 if int8 else 20):
             return None
         smallest = min(smallest, margin)
         out.append(int(last.argmax()))
@@ -52,38 +55,68 @@ def relative(a, b):
     return float((a - b).norm() / b.norm())
 
 
-def draw_prompt(reference, rough, text_ids, rng, length, modes):
-    """Prompts at random until one passes; (ids, {mode: (logits, continuation, margin)}, draws, change of the
-    int8 logits in float32)."""
+def sensitivity_of(reference, roughs, ids, logits):
+    """The largest change of the int8 logits in other arithmetic."""
+    return max(relative(rough.logits(ids, True).double(), logits) for rough in roughs)
+
+
+def same_text(noisy, ids, text):
+    """Whether int8 decoding with noise says the same."""
+    ids = list(ids)
+    for token in text:
+        if int(noisy.logits(ids, True)[-1].argmax()) != token:
+            return False
+        ids.append(token)
+    return True
+
+
+def draw_prompt(reference, roughs, text_ids, rng, length, modes, least, most, steady=()):
+    """Prompts at random until one passes, with margins of at least `least` and a sensitivity of at most `most`; (ids, {mode: (logits, continuation, margin)}, draws, change of the
+    int8 logits in other arithmetic)."""
     for draws in range(1, 4000):
         ids = [int(t) for t in rng.integers(*text_ids, length)]
         results = {}
         for mode in modes:
-            text = greedy(reference, text_ids, ids, mode == "int8")
+            text = greedy(reference, text_ids, ids, mode == "int8", least)
             if text is None:
                 break
             results[mode] = (reference.logits(ids, mode == "int8"), *text)
         if len(results) < len(modes):
             continue
-        sensitivity = relative(rough.logits(ids, True).double(), results["int8"][0]) if "int8" in modes else 0.0
-        if sensitivity > SENSITIVITY:
+        sensitivity = sensitivity_of(reference, roughs, ids, results["int8"][0]) if "int8" in modes else 0.0
+        if sensitivity > most:
+            continue
+        if "int8" in modes and not all(same_text(noisy, ids, results["int8"][1]) for noisy in steady):
             continue
         return ids, results, draws, sensitivity
     raise SystemExit("no prompt passes; change the seed")
 
 
-def layer_checks(reference, ids, kept, case_dir):
-    """Each layer by itself in int8: hidden states before it (float16, exact for the reference too) and after it
-    at the last positions, those left out where the router nearly chooses another expert."""
+def layer_input(reference, ids, layer):
+    """Hidden states before a layer as float16, and so before every one below it."""
     h = reference.embed(ids)
+    for i in range(layer):
+        h, _ = reference.layer(i, h.to(torch.float32).to(torch.float16).to(reference.dtype), True)
+    return h.to(torch.float32).to(torch.float16)
+
+
+def layer_checks(reference, ids, kept, case_dir, redraw):
+    """Each layer by itself in int8: hidden states before it (float16, exact for the reference too) and after it
+    at the last positions, those left out where the router nearly chooses another expert. A layer that hands a
+    state from token to token gets a prompt of its own where some activation before the state lies on an edge, for
+    that would show at every later position."""
     out = []
     for i in range(reference.c.n_layers):
-        h = h.to(torch.float32).to(torch.float16)
+        prompt, h = ids, layer_input(reference, ids, i)
+        while hasattr(reference, "edge") and reference.edge(i, h.to(reference.dtype)) < CLEARANCE:
+            prompt = redraw()
+            h = layer_input(reference, prompt, i)
         (case_dir / f"layer_{i}_in.bin").write_bytes(h.numpy().astype("<f2").tobytes())
         h, margin = reference.layer(i, h.to(reference.dtype), True)
         positions = [p for p in range(len(ids) - kept, len(ids)) if margin is None or margin[p] > LAYER_ROUTE_MARGIN]
         (case_dir / f"layer_{i}_out.bin").write_bytes(h[positions].to(torch.float32).numpy().astype("<f4").tobytes())
-        out.append({"positions": positions, "in_file": f"layer_{i}_in.bin", "out_file": f"layer_{i}_out.bin"})
+        entry = {"positions": positions, "in_file": f"layer_{i}_in.bin", "out_file": f"layer_{i}_out.bin"}
+        out.append(entry if prompt is ids else {"ids": prompt} | entry)
     return out
 
 
@@ -111,6 +144,17 @@ def write_model(family, case, weights, case_dir):
     return written, model
 
 
+def others(family, c, written):
+    """References that compute with other roundings than the true one."""
+    out = [family.Reference(c, written.values, written.formats, **written.extra, dtype=torch.float32)]
+    if hasattr(family, "NOISE"):
+        out += [family.Reference(c, written.values, written.formats, **written.extra) for _ in range(getattr(family, "N_NOISY", N_NOISY))]
+        for seed, noisy in enumerate(out[1:]):
+            noisy.noise = family.NOISE
+            noisy.generator.manual_seed(seed)
+    return out
+
+
 def make_case(family, name, case, out_dir):
     c, seed = case["config"], case["seed"]
     vocabulary = getattr(family, "VOCABULARY", vocab)
@@ -119,8 +163,13 @@ def make_case(family, name, case, out_dir):
     case_dir.mkdir(parents=True)
     written, model = write_model(family, case, family.random_weights(c, seed), case_dir)
     reference = family.Reference(c, written.values, written.formats, **written.extra)
-    rough = family.Reference(c, written.values, written.formats, **written.extra, dtype=torch.float32)
+    roughs = others(family, c, written)
     rng = np.random.Generator(np.random.PCG64(seed + 1000))
+    redrawn = np.random.Generator(np.random.PCG64(seed + 2000))
+
+    def redraw(length):
+        return [int(t) for t in redrawn.integers(*vocabulary.TEXT_IDS, length)]
+
     prompts = []
     layers = None
     for i, (length, kept) in enumerate(PROMPTS):
@@ -128,7 +177,10 @@ def make_case(family, name, case, out_dir):
         # In a deep model some activation lies on an edge even of a short prompt: case["int8_tokens"] is the limit.
         rounded = length <= case.get("int8_tokens", LONG if c.n_experts else length)
         modes = ("precise", "int8") if rounded else ("precise",)
-        ids, results, draws, sensitivity = draw_prompt(reference, rough, vocabulary.TEXT_IDS, rng, length, modes)
+        edges = hasattr(family, "NOISE") and length > LONG
+        limits = (EDGE_MARGIN, EDGE_SENSITIVITY) if edges else (MARGIN, SENSITIVITY)
+        ids, results, draws, sensitivity = draw_prompt(reference, roughs, vocabulary.TEXT_IDS, rng, length, modes, *limits,
+                                                       steady=roughs[: getattr(family, "N_STEADY", 0)])
         entry = {"ids": ids, "n_logits_positions": kept}
         for mode, (logits, text, margin) in results.items():
             file = f"{mode}_{i}.bin"
@@ -138,7 +190,7 @@ def make_case(family, name, case, out_dir):
         entry["min_margin"] = round(float(min(margin for _, _, margin in results.values())), 6)
         prompts.append(entry)
         if length > LONG:
-            layers = {"ids": ids, "layers": layer_checks(reference, ids, kept, case_dir)}
+            layers = {"ids": ids, "layers": layer_checks(reference, ids, kept, case_dir, lambda: redraw(length))}
         precise = results["precise"][0]
         print(f"{name}: {length} tokens, {draws} draws, logits rms {precise.pow(2).mean().sqrt():.2f}, "
               f"int8 differs by {relative(reference.logits(ids, True), precise):.1e}, float32 by {sensitivity:.1e}",
@@ -148,7 +200,7 @@ def make_case(family, name, case, out_dir):
               "layer_checks": layers,
               "weight_checks": weight_checks(written.values | written.stored)}
     if hasattr(family, "add_checks"):
-        family.add_checks(case, reference, golden, case_dir)
+        family.add_checks(case, reference, roughs[0], golden, case_dir)
     (case_dir / "golden.json").write_text(json.dumps(golden, indent=1) + "\n")
 
 
@@ -162,6 +214,7 @@ def main():
     parser.add_argument("--self-check", action="store_true", help="only check the references against themselves")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    args.out_dir.mkdir(parents=True, exist_ok=True)
     for family in modules:
         if args.self_check:
             getattr(family, "self_check", lambda: None)()

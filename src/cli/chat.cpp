@@ -27,7 +27,9 @@ Result<std::unique_ptr<ChatBackend>> choose_backend(const Arguments& arguments,
     // Without a key the node would refuse every question.
     const std::string url = key.empty() ? std::string() : running_node(settings);
     if (!url.empty()) return make_remote_chat(url, key, options);
-    if (!options.model.empty()) BLOOM_TRY(options.model, locate(options.model, settings));
+    if (!options.model.empty()) {
+        BLOOM_TRY(options.model, locate(options.model, settings));
+    }
     return make_local_chat(options);
 }
 

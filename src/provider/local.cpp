@@ -384,6 +384,7 @@ private:
         options.inter_token_ms = options_.inter_token_ms;
         options.swap_bytes = options_.swap_bytes;
         options.speculate = options_.speculate;
+        options.available_bytes = static_cast<std::int64_t>(hw::read_memory_info().usable_bytes());
         options.kv_budget_bytes =
             options_.kv_cache_bytes > 0 ? options_.kv_cache_bytes : kv_budget_of_this_machine();
         auto engine = engine::Engine::create(std::move(*loading.file), options);

@@ -4,10 +4,11 @@ import math
 import numpy as np
 import torch
 
-from golden.reference import Base
+from golden.reference import GROUP, Base, edge_distance
 
 MOVES = 1e-2  # a broken feature must change the logits by this much of their norm
 N_TOKENS, N_KEPT = 67, 24
+NOISE = 2e-7  # relative, of every product: int8 prompts on whose result it shows are not used
 
 
 class Breakable(Base):
@@ -20,6 +21,11 @@ class Breakable(Base):
     def wrong(self, mistake):
         assert mistake in self.MISTAKES
         return mistake in self.broken
+
+    def edge(self, i, h):
+        """What goes into keys and values: a rounding on an edge there shows at every later position."""
+        group = GROUP.get(self.formats[f"{i}.wk"])
+        return edge_distance(self.rms(h, f"{i}.attn_norm"), group) if group else math.inf
 
     def unit(self, x):
         """x over its root mean square, no weight."""

@@ -25,6 +25,13 @@ def quantise_rows(x, group):
     return (q.to(x.dtype) * scale.to(x.dtype)).reshape(x.shape)
 
 
+def edge_distance(x, group):
+    """How near any activation comes to the edge between two codes, in codes."""
+    f = x.to(torch.float64).reshape(x.shape[0], -1, group)
+    code = f * (127.0 / f.abs().amax(-1, keepdim=True))
+    return float((code - torch.floor(code) - 0.5).abs().min())
+
+
 def silu(x):
     return x * torch.sigmoid(x)
 
@@ -38,6 +45,7 @@ class Base:
 
     def __init__(self, config, weights, formats, dtype=torch.float64):
         self.c, self.formats, self.dtype = config, formats, dtype
+        self.noise, self.generator = 0.0, torch.Generator().manual_seed(1)  # noise: relative, of every product
         self.w = {name: torch.from_numpy(np.array(value, np.float64)).to(dtype) for name, value in weights.items()}
 
     def linear(self, name, x, int8, bias=None, expert=None):
@@ -45,6 +53,8 @@ class Base:
         if int8 and group:
             x = quantise_rows(x, group)
         y = x @ (self.w[name] if expert is None else self.w[name][expert]).T
+        if self.noise:
+            y = y * (1 + self.noise * torch.randn(y.shape, dtype=y.dtype, generator=self.generator))
         return y if bias is None or bias not in self.w else y + self.w[bias]
 
     def unquantised(self, name, x):

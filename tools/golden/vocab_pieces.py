@@ -3,7 +3,9 @@ byte tokens, characters, and merges trained here on a few sentences. A space is 
 
 The scores of the GGUF file contradict the merges on purpose: the rank of a merge decides, not the score."""
 import collections
+import functools
 import json
+import re
 
 from golden.vocab import SENTENCES
 
@@ -16,6 +18,7 @@ TURN_END, TOOL_RESPONSE = SPECIALS.index("<turn|>"), SPECIALS.index("<|tool_resp
 SHOWN = ["<|channel>", "<channel|>", "<|tool_call>", "<tool_call|>", "<|tool_response>", "<tool_response|>", "<|\"|>"]
 CHARACTERS = (SPACE + "\n" + "abcdefghijklmnopqrstuvwxyz" + "ABCDEFGHIJKLMNOPQRSTUVWXYZ" + "0123456789" + ".,:;!?'\"-()"
               + "\u00e9\u00fc\u4e16")
+PIECES = re.compile(f"\n+|{SPACE}+[^{SPACE}\n]*|[^{SPACE}\n]+")
 N_MERGES = 44
 FIRST_BYTE = len(SPECIALS)
 FIRST_CHARACTER = FIRST_BYTE + 256
@@ -28,24 +31,39 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|turn>model\\n' }}{% endif %}"
 )
 
+TEXTS = [
+    "the node answers", " the node", "the  node   answers    a question", "the\nnode\n\nanswers\n\n\na", "thethe",
+    "\ttab", "caf\u00e9 na\u00efve \u4e16\u754c \U0001f30d", "3.14 # 50% <x>", "", " ", "\u2581the", "cafe\u0301",
+    "<|turn>user\nthe ring<turn|>\n<|turn>model\n", "then there is the head,then the rest", "\x00\x7f\u00ff",
+]
+
 
 def merges_of(words, n):
     """The n best merges [(left, right)] over words {text with a leading space mark: count}."""
     split = {word: list(word) for word in words}
+    counts, places = collections.Counter(), collections.defaultdict(set)
+
+    def count(word, sign):
+        for pair in zip(split[word], split[word][1:]):
+            counts[pair] += sign * words[word]
+            places[pair].add(word)
+
+    for word in words:
+        count(word, 1)
     merges = []
     while len(merges) < n:
-        counts = {}
-        for word, symbols in split.items():
-            for pair in zip(symbols, symbols[1:]):
-                counts[pair] = counts.get(pair, 0) + words[word]
         best = max(counts, key=lambda pair: (counts[pair], pair))
         merges.append(best)
-        for symbols in split.values():
+        for word in places.pop(best):
+            symbols = split[word]
+            count(word, -1)
             i = 0
             while i + 1 < len(symbols):
                 if symbols[i] == best[0] and symbols[i + 1] == best[1]:
                     symbols[i : i + 2] = [best[0] + best[1]]
                 i += 1
+            count(word, 1)
+        del counts[best]
     return merges
 
 
@@ -81,8 +99,14 @@ class Encoder:
         return out + self.segment(text[start:])
 
     def segment(self, text):
+        """No merge crosses into a run of space marks or over the edge of a run of newlines, so that the pieces
+        between can be encoded apart."""
+        return [i for piece in PIECES.findall(text.replace(" ", SPACE)) for i in self.piece(piece)]
+
+    @functools.lru_cache(maxsize=100_000)
+    def piece(self, text):
         symbols = []
-        for c in text.replace(" ", SPACE):
+        for c in text:
             symbols += [c] if c in self.ids else [f"<0x{b:02X}>" for b in c.encode()]
         while True:
             ranked = [(self.ranks[pair], i) for i, pair in enumerate(zip(symbols, symbols[1:])) if pair in self.ranks]
@@ -143,3 +167,42 @@ def hf_files():
         "tokenizer_config.json": json.dumps(config, indent=1),
         "generation_config.json": json.dumps(generation),
     }
+
+
+class CorpusVocabulary:
+    """Pieces of the text that the built-in model learns from, for a trained model: `texts` answers an iterable. Turns
+    and thoughts are written as Gemma writes them. It stands for its own tokenizer."""
+
+    MARKERS = {"<|im_start|>user": "<|turn>user", "<|im_start|>system": "<|turn>system",
+               "<|im_start|>assistant": "<|turn>model", "<|im_end|>": "<turn|>", "<|endoftext|>": "<eos>",
+               "<think>\n": "<|channel>thought\n", "</think>\n\n": "<channel|>"}
+    stop = (EOS, TURN_END)
+
+    def __init__(self, n_tokens, texts):
+        self.N_TOKENS, self.texts, self.tokenizer = n_tokens, texts, self
+
+    @functools.cached_property
+    def encoder(self):
+        text = "\n".join(self.translated(t) for t in self.texts())
+        for marker in SPECIALS:
+            text = text.replace(marker, " ")
+        self.characters = SPACE + "\n" + "".join(sorted(c for c in set(text) if c.isascii() and c.isprintable() and c != " "))
+        n_merges = self.N_TOKENS - FIRST_CHARACTER - len(self.characters)
+        self.tokens, self.merges = train(text, self.characters, n_merges)
+        return Encoder(self.tokens, self.merges)
+
+    def translated(self, text):
+        for marker, own in self.MARKERS.items():
+            text = text.replace(marker, own)
+        return text
+
+    def encode(self, text):
+        return [BOS] + self.encoder.encode(self.translated(text))
+
+    def decode(self, ids):
+        assert all(i >= FIRST_CHARACTER for i in ids), "a byte or a special token in an answer"
+        return "".join(self.tokens[i] for i in ids).replace(SPACE, " ")
+
+    def put_gguf(self, g, n_rows):
+        assert self.encoder and n_rows == self.N_TOKENS
+        put_gguf(g, n_rows, self.tokens, self.merges)

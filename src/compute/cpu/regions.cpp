@@ -139,7 +139,7 @@ public:
             if (const auto* logits = std::get_if<LogitsOp>(&ops_[at_].body)) {
                 out_.logits = logits->in;
                 ++at_;
-            } else if (!take_matmul() && !take_attention() && !take_experts()) {
+            } else if (!take_matmul() && !take_attention() && !take_experts() && !take_delta()) {
                 take_rows();
             }
         }
@@ -326,6 +326,20 @@ private:
         return true;
     }
 
+    bool take_delta() {
+        const DeltaRuleOp* delta = op_at<DeltaRuleOp>(at_);
+        if (delta == nullptr) return false;
+        DeltaRegion region{*delta, std::nullopt};
+        ++at_;
+        if (const GatedNormOp* norm = op_at<GatedNormOp>(at_);
+            fuse_ && norm != nullptr && norm->in == delta->out) {
+            region.norm = *norm;
+            ++at_;
+        }
+        out_.regions.emplace_back(region);
+        return true;
+    }
+
     /// Whether the operations before an attention touch nothing but its q and one stored k, v of
     /// its own layer, head by head. Values may be made from keys; all else is in place.
     bool by_head(const std::vector<RowOp>& prepare, const AttentionOp& attention,
@@ -364,6 +378,8 @@ private:
                     return plan_.desc(o.into).rows;
                 } else if constexpr (std::is_same_v<T, RouteOp>) {
                     return plan_.desc(o.ids).rows;
+                } else if constexpr (std::is_same_v<T, KeepRowsOp>) {
+                    return plan_.desc(o.in).rows;
                 } else {
                     return plan_.desc(o.out).rows;
                 }
@@ -375,10 +391,14 @@ private:
         std::optional<RowOp> op = as_row_op(ops_[at_].body);
         BLOOM_CHECK(op.has_value());
         const RowKind rows = rows_of(*op);
-        // A gather reads rows that other workers may still be writing: it starts a region.
+        // A gather reads rows that other workers may still be writing: it starts a region. So do
+        // rows carried over, and what is kept must not replace them while others read.
         auto* last = out_.regions.empty() ? nullptr : std::get_if<RowsRegion>(&out_.regions.back());
         const bool joins = fuse_ && last != nullptr && last->rows == rows &&
-                           !std::holds_alternative<GatherRowsOp>(*op);
+                           !std::holds_alternative<GatherRowsOp>(*op) &&
+                           !std::holds_alternative<CarriedRowsOp>(*op) &&
+                           !(std::holds_alternative<KeepRowsOp>(*op) &&
+                             std::holds_alternative<CarriedRowsOp>(last->ops.front()));
         if (!joins) {
             out_.regions.emplace_back(RowsRegion{{}, rows});
             last = std::get_if<RowsRegion>(&out_.regions.back());

@@ -13,8 +13,9 @@ namespace bloom::compute::cpu {
 
 /// Work that needs only one row at a time: consecutive operations of this kind run row by row
 /// without a barrier between them.
-using RowOp = std::variant<EmbedOp, RmsNormOp, AddOp, ScaleOp, SoftcapOp, RopeOp, KvStoreOp,
-                           GatedMulOp, RouteOp, ConcatOp, GatherRowsOp>;
+using RowOp =
+    std::variant<EmbedOp, RmsNormOp, AddOp, ScaleOp, SoftcapOp, RopeOp, KvStoreOp, GatedMulOp,
+                 RouteOp, GatedNormOp, KeepRowsOp, CarriedRowsOp, ConcatOp, GatherRowsOp>;
 
 struct RowsRegion {
     std::vector<RowOp> ops;
@@ -71,7 +72,13 @@ struct MoeRegion {
     TensorId add_into = TensorId::none; ///< what op's result is added to, besides being stored
 };
 
-using Region = std::variant<RowsRegion, MatmulRegion, AttentionRegion, MoeRegion>;
+/// The delta rule with the convolution before it and the norm of its heads after it.
+struct DeltaRegion {
+    DeltaRuleOp op{};
+    std::optional<GatedNormOp> norm;
+};
+
+using Region = std::variant<RowsRegion, MatmulRegion, AttentionRegion, MoeRegion, DeltaRegion>;
 
 /// Groups the operations of a plan; with `fuse` false each becomes a region of its own.
 /// `logits` is the tensor named by the plan's LogitsOp, or none.

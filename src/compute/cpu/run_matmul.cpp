@@ -22,6 +22,9 @@ kernels::QuantisedActivations rows_from(const kernels::QuantisedActivations& a, 
 constexpr kernels::WeightFormat kAny32 = kernels::WeightFormat::q8_0;
 constexpr kernels::WeightFormat kAny64 = kernels::WeightFormat::affine8_f32;
 
+/// Rows that are quantised before they are brought into order: they stay in the caches meanwhile.
+constexpr std::int64_t kOrderRows = 16;
+
 } // namespace
 
 Activations CpuBackend::lay_out(const MatmulRegion& region, std::uint8_t* at,
@@ -44,14 +47,18 @@ Activations CpuBackend::lay_out(const MatmulRegion& region, std::uint8_t* at,
                      i32(l.i32),
                      f32(l.m32),
                      l.q_stride,
-                     l.g32_stride};
+                     l.g32_stride,
+                     nullptr,
+                     at + l.o32};
         } else {
             a.q64 = {reinterpret_cast<std::int8_t*>(at + l.q64),
                      f32(l.s64),
                      i32(l.i64),
                      f32(l.m64),
                      l.q_stride,
-                     l.g64_stride};
+                     l.g64_stride,
+                     nullptr,
+                     at + l.o64};
         }
     }
     return a;
@@ -83,9 +90,14 @@ const float* CpuBackend::source_row(const MatmulRegion& region, std::int64_t t, 
     return own;
 }
 
-void CpuBackend::prepare(const MatmulRegion& region, const Activations& a, std::int64_t begin,
-                         std::int64_t end, const Preparer& by) {
-    if (begin >= end) return;
+void CpuBackend::prepare(const MatmulRegion& region, const Activations& a, std::int64_t n,
+                         std::int64_t begin, std::int64_t end, const Preparer& by) {
+    for (std::int64_t t = begin; t < end; t += kOrderRows)
+        prepare_some(region, a, n, t, std::min(t + kOrderRows, end), by);
+}
+
+void CpuBackend::prepare_some(const MatmulRegion& region, const Activations& a, std::int64_t n,
+                              std::int64_t begin, std::int64_t end, const Preparer& by) {
     const std::int64_t k = buffer(region.in).cols;
     if (region.norm || region.chain) {
         // a.x is this block's own memory then.
@@ -100,13 +112,17 @@ void CpuBackend::prepare(const MatmulRegion& region, const Activations& a, std::
             }
         }
     }
-    const float* const x = a.x + begin * a.x_stride;
-    if (a.q32.q != nullptr) {
-        table_.quantise(kAny32, x, a.x_stride, end - begin, k, rows_from(a.q32, begin));
-    }
-    if (a.q64.q != nullptr) {
-        table_.quantise(kAny64, x, a.x_stride, end - begin, k, rows_from(a.q64, begin));
-    }
+    const auto quantise = [&](kernels::WeightFormat format,
+                              const kernels::QuantisedActivations& q) {
+        if (q.q == nullptr) return;
+        table_.quantise(format, a.x + begin * a.x_stride, a.x_stride, end - begin, k,
+                        rows_from(q, begin));
+        // The place is this block's own memory.
+        table_.order_activations(format, q, n, k, begin, end, 0, k,
+                                 const_cast<std::uint8_t*>(q.in_order));
+    };
+    quantise(kAny32, a.q32);
+    quantise(kAny64, a.q64);
 }
 
 void CpuBackend::multiply_rows(const MatmulOp& op, const Activations& a, std::int64_t n,
@@ -201,7 +217,7 @@ void CpuBackend::add_matmul_phases(const Region& any) {
 void CpuBackend::run_prepare(const MatmulRegion& region, int worker) {
     const std::int64_t n = count(buffer(region.in).rows);
     const Range r = split_range(n, 1, worker, team_.size());
-    prepare(region, lay_out(region, prepared_.data(), n), r.begin, r.end, {worker, false});
+    prepare(region, lay_out(region, prepared_.data(), n), n, r.begin, r.end, {worker, false});
 }
 
 void CpuBackend::run_multiply(const MatmulRegion& region, int worker) {
@@ -213,7 +229,7 @@ void CpuBackend::run_prepare_multiply(const MatmulRegion& region, int worker) {
     const std::int64_t n = count(buffer(region.in).rows);
     std::uint8_t* const own = workers_[static_cast<std::size_t>(worker)].memory.data();
     const Activations a = lay_out(region, own, n);
-    prepare(region, a, 0, n, {worker, true});
+    prepare(region, a, n, 0, n, {worker, true});
     multiply(region, a, n, worker);
 }
 

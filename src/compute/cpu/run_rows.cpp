@@ -116,6 +116,12 @@ void CpuBackend::run_row(const RowOp& any, std::int64_t r) {
             b.route_row(op, r, b.i32_row(op.ids, r), b.row(op.weights, r));
         }
 
+        void operator()(const GatedNormOp& op) const { b.gated_norm_row(op, r); }
+
+        void operator()(const KeepRowsOp& op) const { b.keep_row(op, r); }
+
+        void operator()(const CarriedRowsOp& op) const { b.carry_row(op, r); }
+
         void operator()(const ConcatOp& op) const {
             const std::int64_t first = b.buffer(op.a).cols;
             std::copy_n(b.row(op.a, r), first, b.row(op.out, r));

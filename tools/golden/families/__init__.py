@@ -10,7 +10,14 @@ Reference        (config, values, formats, dtype=torch.float64, **written.extra)
 and where it needs them
 
 VOCABULARY       what has N_TOKENS and TEXT_IDS (first, end); otherwise the module golden.vocab
-add_checks       (case, reference, entry, case_dir): writes more files beside golden.json and into its `entry`
+add_checks       (case, reference, rough, golden, case_dir): adds to what becomes golden.json, and files beside it;
+                 rough is the reference in float32
+NOISE            relative noise of every product: prompts on whose int8 logits it shows are drawn again; for
+                 families where a rounding that lies on an edge spoils more than its own token
+N_NOISY, N_STEADY   how many references with noise are asked for that, and how many others have to decode the same int8
+                 text; otherwise a few and none
+Reference.edge   (i, h) -> how near an activation of layer i that goes into a state comes to the edge between two
+                 codes, in codes; for families with such states
 EXTRAS           {name: function(out_dir)} for files that belong to no case
 self_check       (): raises where one of the family's features does not matter or two forms disagree
 """

@@ -11,6 +11,7 @@ from golden.features import Breakable, gelu, powers
 from golden.reference import silu
 
 VOCABULARY = vocab_pieces
+NOISE, N_NOISY, N_STEADY = features.NOISE, 24, 4
 ROWS = 400  # of the embedding: more than there are tokens
 FIRST_CHECKED = 300  # token where a prompt of the self-check begins
 ROPE_NEVER = 1e30  # divisor of a frequency that does not turn
@@ -39,6 +40,7 @@ class Config:
     softcap: float = 30.0
     ctx: int = 1024
     tied: bool = True
+    fresh: bool = False  # weights to begin training with
 
     @property
     def n_layers(self):
@@ -71,8 +73,18 @@ CASES = {
         config=Config("sssssff", 48, 4, 16, 2, 32, 1, 40, 6, 3, 24, window=12, eps=0.0625)),
 }
 
-NORMS = ("attn_norm", "attn_post_norm", "ffn_norm", "dense_post_norm", "experts_norm", "experts_post_norm",
-         "ffn_post_norm")
+def corpus_texts():
+    import corpus  # of tools/nano, which the trainer knows
+
+    return ("".join(part for part, _ in parts) for _, parts in zip(range(6000), corpus.stream(7, long_share=0)))
+
+
+TRAINED = {
+    "gemma4-trained": dict(
+        container="gguf", kind="q8_0", seed=45, vocabulary=vocab_pieces.CorpusVocabulary(1024, corpus_texts),
+        config=Config("sssssf", 96, 4, 32, 2, 64, 1, 160, 4, 2, 64, window=32, rows=1024, ctx=4096, fresh=True)),
+}
+
 GGUF_NAMES = {
     "tok_embd": "token_embd.weight", "output_norm": "output_norm.weight",
     "attn_norm": "attn_norm.weight", "wq": "attn_q.weight", "wk": "attn_k.weight", "wv": "attn_v.weight",
@@ -106,8 +118,8 @@ def random_weights(c, seed):
     """Heads get norms that leave the scores a deviation of about two, for nothing else scales them; the norms of
     branches differ much within, or skipping one would only scale."""
     d = writers.Drawer(seed)
-    d.matrix("tok_embd", c.rows, c.d_model, 1.0)
-    d.vector("output_norm", c.d_model, 9.0, 2.0)
+    d.matrix("tok_embd", c.rows, c.d_model, 0.6)
+    d.vector("output_norm", c.d_model, 15.0, 3.5)
     for i in range(c.n_layers):
         head_dim, n_kv = c.heads(i)
         q = c.n_heads * head_dim
@@ -135,8 +147,18 @@ def random_weights(c, seed):
         d.stack(f"{i}.w_down_exps", c.n_experts, c.d_model, c.expert_ffn, 0.5)
         d.vector(f"{i}.experts_post_norm", c.d_model, 1.0, 0.3)
         d.vector(f"{i}.ffn_post_norm", c.d_model, 0.7, 0.25)
-        d.vector(f"{i}.layer_scale", 1, 0.85, 0.1)
+        d.vector(f"{i}.layer_scale", 1, 0.8, 0.1)
+    if c.fresh:
+        fresh_vectors(d.w)
     return d.w
+
+
+def fresh_vectors(w):
+    """Norms and scales that favour nothing."""
+    sizes = {"q_norm": 0.6, "k_norm": 0.6, "attn_post_norm": 0.5, "ffn_post_norm": 0.5, "router_scale": 2.0}
+    for name, value in w.items():
+        if value.ndim == 1:
+            value[:] = sizes.get(name.rpartition(".")[2], 1.0)
 
 
 # --- containers ----------------------------------------------------------------------------------------
@@ -207,15 +229,16 @@ def put_metadata(g, c, name, scalar_ffn):
     put("final_logit_softcapping", c.softcap)
 
 
-def write_gguf(case, c, weights, put_vocabulary=None):
-    """`put_vocabulary`: another one than the golden models'; such a model is not made of the merged tensors."""
+def write_gguf(case, c, weights):
+    """A model with a vocabulary of its own also has the experts' gate and up rows in tensors of their own."""
     g = containers.Gguf()
-    put_metadata(g, c, f"golden gemma4 {case['kind']}", put_vocabulary is not None)
-    (put_vocabulary or vocab_pieces.put_gguf)(g, c.rows)
+    vocabulary = case.get("vocabulary")
+    put_metadata(g, c, f"golden gemma4 {case['kind']}", vocabulary is not None)
+    (vocabulary or vocab_pieces).put_gguf(g, c.rows)
     divisors = rope_divisors(c)
     g.add("rope_freqs.weight", divisors.shape, "f32", divisors.tobytes())
     values, formats = {}, {}
-    for name, w in weights.items() if put_vocabulary else merged_experts(weights):
+    for name, w in weights.items() if vocabulary else merged_experts(weights):
         kind = "f32" if w.ndim == 1 or name.endswith("w_router") else case["kind"]
         raw, values[name], formats[name] = writers.encode(w, kind)
         g.add(full_name(name, GGUF_NAMES, "blk"), w.shape, kind, raw)
@@ -457,6 +480,12 @@ def forward(c, w, ids):
         both = rms(dense, f"{i}.dense_post_norm") + rms(added, f"{i}.experts_post_norm")
         h = (h + rms(both, f"{i}.ffn_post_norm")) * w[f"{i}.layer_scale"]
     return c.softcap * torch.tanh(rms(h, "output_norm") @ w["tok_embd"].T / c.softcap)
+
+
+def add_checks(case, reference, rough, golden, case_dir):
+    """What texts are to the vocabulary."""
+    encoder = vocab_pieces.Encoder()
+    golden["texts"] = [{"text": text, "ids": encoder.encode(text)} for text in vocab_pieces.TEXTS]
 
 
 def self_check():

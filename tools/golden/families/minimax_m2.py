@@ -10,6 +10,7 @@ from golden.features import Breakable, powers
 from golden.reference import silu
 
 VOCABULARY = vocab_bytes.minimax_m2()
+NOISE, N_NOISY, N_STEADY = features.NOISE, 24, 4
 ROWS = 304  # of the embedding: four more than there are tokens
 
 
@@ -34,10 +35,10 @@ class Config:
 
 CASES = {
     "minimax-gguf-q8_0": dict(
-        container="gguf", kind="q8_0", seed=61,
+        container="gguf", kind="q8_0", seed=61, int8_tokens=8,
         config=Config(3, 96, 6, 2, 32, 16, 5, 2, 32)),
     "minimax-mlx-affine8": dict(
-        container="mlx", kind="affine8", seed=62, shards=2,
+        container="mlx", kind="affine8", seed=62, shards=2, int8_tokens=8,
         config=Config(2, 64, 6, 2, 32, 16, 4, 2, 192)),
     # The rotated part as a factor, as newer files have it.
     "minimax-hf-bf16": dict(
