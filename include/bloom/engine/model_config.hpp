@@ -55,6 +55,8 @@ inline constexpr std::int64_t kMaxHeadDim = 1024;
 inline constexpr std::int64_t kMaxVocabRows = 4'194'304;
 inline constexpr std::int64_t kMaxCtxLen = 1 << 24;
 inline constexpr std::int64_t kMaxExperts = 4096;
+inline constexpr std::int64_t kMaxLinearHeadDim = 256;
+inline constexpr std::int64_t kMaxConvTaps = 8;
 inline constexpr std::int64_t kMaxTopK = 64; ///< experts of one token; the catalog has 8
 
 /// Feed-forward networks of which every token uses a few.

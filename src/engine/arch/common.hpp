@@ -106,6 +106,7 @@ struct AttentionWeights {
     WeightId wq, wk, wv, wo;
     WeightId bq, bk, bv, bo; ///< or none
     WeightId q_norm, k_norm; ///< or none
+    WeightId gate;           ///< of the output, where the model has one; or none
 };
 
 Result<AttentionWeights> load_attention(Uploader& up, std::int64_t layer);
@@ -159,8 +160,14 @@ public:
     void add_branch();
     /// Norm, head and logits of the rows that are asked for.
     compute::Plan finish() &&;
+    /// The same with the norm of all rows, which are kept for a draft head: what it sees of the
+    /// model, and of itself where it goes on from its own guess.
+    compute::Plan finish_and_keep(WeightId norm_weight) &&;
 
 private:
+    /// Head and logits of `normed` [logits, D].
+    void write_logits(TensorId normed);
+
     const Base& model_;
     compute::Plan plan_;
     TensorId stream_;
@@ -168,11 +175,12 @@ private:
     TensorId branch_;
 };
 
-/// Grouped-query attention with heads of one shape.
+/// Grouped-query attention with heads of one shape. `gated`: its output is multiplied by the
+/// sigmoid of a projection of its input.
 class AttentionBlock {
 public:
     AttentionBlock(PlanWriter& plan, std::int64_t n_heads, std::int64_t n_kv_heads,
-                   std::int64_t head_dim);
+                   std::int64_t head_dim, bool gated = false);
 
     TensorId q() const noexcept { return q_; } ///< [n, n_heads * head_dim]
 
@@ -187,6 +195,7 @@ public:
     void norm_heads(const AttentionWeights& w);
     void rotate(RopeId rope);
     void attend(const KvPlace& place, float scale);
+    /// Gate, where there is one, and projection.
     void output(const AttentionWeights& w, TensorId to);
 
     /// All of them with a scale of 1/sqrt(head_dim).
@@ -199,6 +208,7 @@ private:
     std::int32_t n_kv_heads_;
     std::int32_t head_dim_;
     TensorId q_, k_, v_, out_;
+    TensorId gate_ = TensorId::none;
 };
 
 /// down(silu(gate x) * up x).

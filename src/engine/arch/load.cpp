@@ -7,6 +7,11 @@
 
 namespace bloom::engine {
 
+compute::Plan Graph::draft_plan(const compute::PlanKey& key) const {
+    BLOOM_CHECK(has_draft_head());
+    return compute::Plan(key);
+}
+
 double WeightTraffic::bytes_per_step(std::int64_t rows) const noexcept {
     const auto shared = static_cast<double>(shared_bytes);
     if (n_experts == 0 || rows <= 0) return shared;
@@ -123,6 +128,10 @@ Result<AttentionWeights> load_attention(Uploader& up, std::int64_t layer) {
     BLOOM_TRY(w.bo, up.vector(Role::bo, layer));
     BLOOM_TRY(w.q_norm, up.vector(Role::q_norm, layer));
     BLOOM_TRY(w.k_norm, up.vector(Role::k_norm, layer));
+    w.gate = WeightId::none;
+    if (up.file().config().attn_gate) {
+        BLOOM_TRY(w.gate, up.matrix(Role::attn_gate, layer));
+    }
     return w;
 }
 

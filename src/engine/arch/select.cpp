@@ -15,6 +15,7 @@ Result<std::unique_ptr<const Graph>> load_graph(const ModelFile& file, compute::
         return load_qwen3_moe(file, backend, options);
     case Arch::qwen35:
     case Arch::qwen35_moe:
+        return load_qwen35(file, backend, options);
     case Arch::gemma4:
     case Arch::afmoe:
     case Arch::minimax_m2:

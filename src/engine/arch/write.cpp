@@ -36,16 +36,29 @@ void PlanWriter::add_branch() {
     plan_.add(compute::AddOp{stream_, branch_});
 }
 
+void PlanWriter::write_logits(TensorId normed) {
+    const TensorId logits = plan_.tensor(model_.config.vocab_rows, compute::RowKind::logits);
+    matmul(normed, model_.output, WeightId::none, logits); // [rows, V]
+    plan_.add(compute::LogitsOp{logits});
+}
+
 compute::Plan PlanWriter::finish() && {
     constexpr auto kLogits = compute::RowKind::logits;
     const std::int64_t width = model_.config.d_model;
     const TensorId last = plan_.tensor(width, kLogits);
     const TensorId normed = plan_.tensor(width, kLogits);
-    const TensorId logits = plan_.tensor(model_.config.vocab_rows, kLogits);
     plan_.add(compute::GatherRowsOp{stream_, last});
     norm(last, model_.output_norm, width, normed);
-    matmul(normed, model_.output, WeightId::none, logits); // [rows, V]
-    plan_.add(compute::LogitsOp{logits});
+    write_logits(normed);
+    return std::move(plan_);
+}
+
+compute::Plan PlanWriter::finish_and_keep(WeightId norm_weight) && {
+    const TensorId last = plan_.tensor(model_.config.d_model, compute::RowKind::logits);
+    norm_stream(norm_weight);
+    plan_.add(compute::KeepRowsOp{input_});
+    plan_.add(compute::GatherRowsOp{input_, last});
+    write_logits(last);
     return std::move(plan_);
 }
 
@@ -53,17 +66,20 @@ compute::Plan PlanWriter::finish() && {
 // --------------------------------------------------------------------------------
 
 AttentionBlock::AttentionBlock(PlanWriter& plan, std::int64_t n_heads, std::int64_t n_kv_heads,
-                               std::int64_t head_dim)
+                               std::int64_t head_dim, bool gated)
     : plan_(plan), n_heads_(static_cast<std::int32_t>(n_heads)),
       n_kv_heads_(static_cast<std::int32_t>(n_kv_heads)),
       head_dim_(static_cast<std::int32_t>(head_dim)), q_(plan.tensor(n_heads * head_dim)),
       k_(plan.tensor(n_kv_heads * head_dim)), v_(plan.tensor(n_kv_heads * head_dim)),
-      out_(plan.tensor(n_heads * head_dim)) {}
+      out_(plan.tensor(n_heads * head_dim)) {
+    if (gated) gate_ = plan.tensor(n_heads * head_dim);
+}
 
 void AttentionBlock::project(TensorId in, const AttentionWeights& w) {
     plan_.matmul(in, w.wq, w.bq, q_);
     plan_.matmul(in, w.wk, w.bk, k_);
     plan_.matmul(in, w.wv, w.bv, v_);
+    if (gate_ != TensorId::none) plan_.matmul(in, w.gate, WeightId::none, gate_);
 }
 
 void AttentionBlock::norm_heads(const AttentionWeights& w) {
@@ -82,6 +98,8 @@ void AttentionBlock::attend(const KvPlace& place, float scale) {
 }
 
 void AttentionBlock::output(const AttentionWeights& w, TensorId to) {
+    if (gate_ != TensorId::none)
+        plan_.add(compute::GatedMulOp{gate_, out_, out_, compute::GateActivation::sigmoid});
     plan_.matmul(out_, w.wo, w.bo, to);
 }
 

@@ -16,7 +16,7 @@ std::string config(const std::string& type, const std::string& extra) {
 }
 
 Result<HfConfig> read(const std::string& type, const std::string& extra, bool head = true) {
-    return read_hf_config(config(type, extra), head);
+    return read_hf_config(config(type, extra), {.output_head = head});
 }
 
 TEST(HfConfig, ReadsTheShape) {
@@ -288,8 +288,8 @@ TEST(HfConfig, EveryFaultIsNamed) {
         EXPECT_NE(c.error().message().find(fault.says), std::string_view::npos)
             << fault.extra << ": " << c.error().message();
     }
-    EXPECT_EQ(read_hf_config("{", false).error().code(), Code::corrupt);
-    EXPECT_EQ(read_hf_config("[]", false).error().code(), Code::corrupt);
+    EXPECT_EQ(read_hf_config("{", {}).error().code(), Code::corrupt);
+    EXPECT_EQ(read_hf_config("[]", {}).error().code(), Code::corrupt);
 }
 
 } // namespace
