@@ -6,6 +6,7 @@
 #include <bloom/base/check.hpp>
 #include <bloom/base/log.hpp>
 #include <bloom/compute/backend_cpu.hpp>
+#include <bloom/engine/memory_need.hpp>
 
 #include "engine/engine_impl.hpp"
 
@@ -15,6 +16,10 @@ namespace {
 /// More pages than this serve nobody: 16 million tokens.
 constexpr std::int64_t kMaxPages = std::int64_t{1} << 20;
 constexpr std::int64_t kPage = compute::kPageTokens;
+/// They are looked through for the oldest; more would not be found useful either.
+constexpr std::int64_t kMaxSnapshots = 1024;
+/// The end of one prompt and that of the beginning that it shares with others.
+constexpr std::int64_t kLeastSnapshots = 2;
 /// Copying between two places in memory on one core, less than any machine does: swapping is chosen
 /// where it wins even so.
 constexpr double kSwapBytesPerUs = 2000;
@@ -47,7 +52,7 @@ Result<std::vector<std::int64_t>> divide_budget(const StateSpec& spec,
     for (std::size_t i = 0; i < spec.groups.size(); ++i) {
         const compute::KvGroupSpec& g = spec.groups[i];
         if (g.window == 0) continue;
-        const std::int64_t one = (g.window + options.prefill_tokens + 2 * kPrefillCut) / kPage + 2;
+        const std::int64_t one = window_pages(g, options.prefill_tokens);
         const std::int64_t share = windowed_bytes / n_windowed / compute::page_bytes(g);
         pages[i] = std::min({one * options.max_seqs, share, kMaxPages});
         left -= pages[i] * compute::page_bytes(g);
@@ -68,6 +73,17 @@ Result<std::vector<std::int64_t>> divide_budget(const StateSpec& spec,
                         2 * kPrefillCut / kPage * full_page)};
     }
     return pages;
+}
+
+/// Slots of recurrent states: one for each sequence, and as many snapshots as the budget holds.
+SlotCounts count_slots(const StateSpec& spec, const EngineOptions& options) {
+    if (!spec.recurrent) return {};
+    const std::int64_t one = compute::state_bytes(*spec.recurrent);
+    std::int64_t n = options.state_cache_bytes / one;
+    if (options.state_cache_bytes == kAutomaticBytes)
+        n = std::max(options.kv_budget_bytes / 4 / one, kLeastSnapshots);
+    if (!options.cache_prefixes) n = 0;
+    return {options.max_seqs, static_cast<std::int32_t>(std::min(n, kMaxSnapshots))};
 }
 
 EngineInfo describe(const ModelFile& file, const PromptMaker& prompts, const Graph& graph) {
@@ -101,6 +117,8 @@ Result<std::unique_ptr<Engine>> Engine::create(ModelFile file, const EngineOptio
     options.prefill_tokens = std::max(options.prefill_tokens, kPrefillCut);
     options.busy_prefill_tokens = std::max(options.busy_prefill_tokens, kPrefillCut);
     BLOOM_TRY(options.table, choose_table(options.table));
+    const auto kv_type = options.precise ? kernels::KvType::f32 : kernels::KvType::f16;
+    BLOOM_OK(check_fits(file, options.n_layers, kv_type, options.available_bytes));
     BLOOM_TRY(PromptMaker prompts, PromptMaker::create(file, options.render_ms_max));
     std::unique_ptr<compute::PackedCache> packed;
     if (!options.packed_cache.empty()) {
@@ -110,7 +128,6 @@ Result<std::unique_ptr<Engine>> Engine::create(ModelFile file, const EngineOptio
     if (packed && packed->has_file()) file.skip_read_ahead();
     auto backend = compute::make_cpu_backend(
         {options.table, options.team, options.precise, true, packed.get()});
-    const auto kv_type = options.precise ? kernels::KvType::f32 : kernels::KvType::f16;
     BLOOM_TRY(std::unique_ptr<const Graph> graph,
               load_graph(file, *backend, {options.n_layers, kv_type}));
     if (packed) {
@@ -123,8 +140,14 @@ Result<std::unique_ptr<Engine>> Engine::create(ModelFile file, const EngineOptio
                   backend->allocate_kv(graph->state().groups[g], pages[g]));
         BLOOM_CHECK(compute::index_of(pool) == g);
     }
-    StateStore store(graph->state(), pages, options.cache_prefixes);
-    auto swap = SwapPages::make(*backend, graph->state().groups, pages, options.swap_bytes);
+    const SlotCounts slots = count_slots(graph->state(), options);
+    if (graph->state().recurrent) {
+        BLOOM_OK(backend->allocate_states(*graph->state().recurrent,
+                                          slots.n_sequences + slots.n_snapshots));
+    }
+    StateStore store(graph->state(), pages, options.cache_prefixes, slots);
+    auto swap =
+        SwapPages::make(*backend, graph->state(), pages, slots.n_sequences, options.swap_bytes);
     EngineInfo info = describe(file, prompts, *graph);
     const std::int64_t ctx = options.ctx_len > 0 ? options.ctx_len : file.config().ctx_len;
     info.ctx_len =
@@ -143,6 +166,8 @@ Result<std::unique_ptr<Engine>> Engine::create(ModelFile file, const EngineOptio
     const compute::BackendMemory memory = backend->memory();
     info.weight_bytes = memory.weight_bytes;
     info.kv_bytes = memory.kv_bytes;
+    info.state_bytes = memory.state_bytes;
+    info.state = state_costs(graph->state(), options.prefill_tokens);
     return std::make_unique<EngineImpl>(std::move(file), options, std::move(prompts),
                                         std::move(backend), std::move(graph), std::move(store),
                                         std::move(swap), std::move(info));
@@ -159,6 +184,11 @@ BatcherOptions batcher_options(const EngineOptions& options, const Graph& graph)
     out.inter_token_us = std::int64_t{options.inter_token_ms} * 1000;
     for (const compute::KvGroupSpec& g : graph.state().groups)
         out.swap_page_us += 2 * static_cast<double>(compute::page_bytes(g)) / kSwapBytesPerUs;
+    if (graph.state().recurrent) {
+        out.swap_state_us = 2 *
+                            static_cast<double>(compute::state_bytes(*graph.state().recurrent)) /
+                            kSwapBytesPerUs;
+    }
     return out;
 }
 
@@ -171,7 +201,7 @@ EngineImpl::EngineImpl(ModelFile file, const EngineOptions& options, PromptMaker
     : options_(options), file_(std::move(file)), prompts_(std::move(prompts)),
       info_(std::move(info)), backend_(std::move(backend)), graph_(std::move(graph)),
       store_(std::move(store)), swap_(std::move(swap)),
-      batcher_(batcher_options(options, *graph_), store_, swap_ ? &swap_->space() : nullptr),
+      batcher_(batcher_options(options, *graph_), store_, swap_ ? &swap_->space() : nullptr, this),
       plans_(*graph_, *backend_),
       scratch_(static_cast<std::size_t>(options.team->size()), SamplerScratch(*options.table)) {}
 

@@ -69,7 +69,7 @@ private:
     double rate_ = 0;
 };
 
-class EngineImpl final : public Engine {
+class EngineImpl final : public Engine, private StateMover {
 public:
     EngineImpl(ModelFile file, const EngineOptions& options, PromptMaker prompts,
                std::unique_ptr<compute::Backend> backend, std::unique_ptr<const Graph> graph,
@@ -113,7 +113,19 @@ public:
         return store_.n_pages() - store_.n_free();
     }
 
+    std::int32_t states_in_use() const noexcept override {
+        return store_.slots().n_sequences() - store_.slots().n_free();
+    }
+
+    std::int32_t n_snapshots() const noexcept override { return store_.slots().n_kept(); }
+
 private:
+    void settle_state(std::int32_t slot, std::int32_t n_confirmed) override {
+        backend_->settle_state(slot, n_confirmed);
+    }
+
+    void copy_state(std::int32_t from, std::int32_t to) override { backend_->copy_state(from, to); }
+
     /// A draw to make after a run.
     struct Draw {
         Request* request;
