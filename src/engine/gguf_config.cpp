@@ -202,9 +202,11 @@ Result<> read_family(const ArchKeys& keys, const GgufFile& file, ModelConfig& c)
     case Arch::qwen35_moe:
         return config::read_gguf_qwen35(keys, file, c);
     case Arch::gemma4:
+        return config::read_gguf_gemma4(keys, file, c);
     case Arch::afmoe:
+        return config::read_gguf_afmoe(keys, file, c);
     case Arch::minimax_m2:
-        break;
+        return config::read_gguf_minimax_m2(keys, file, c);
     }
     return Error{Code::unsupported,
                  fmt::format("model architecture {} is not supported", to_string(c.arch))};

@@ -229,9 +229,11 @@ Result<> read_family(const Fields& fields, std::string_view model_type, const Hf
     case Arch::qwen35_moe:
         return config::read_hf_qwen35(fields, parts, c);
     case Arch::gemma4:
+        return config::read_hf_gemma4(fields, parts, c);
     case Arch::afmoe:
+        return config::read_hf_afmoe(fields, parts, c);
     case Arch::minimax_m2:
-        break;
+        return config::read_hf_minimax_m2(fields, parts, c);
     }
     return unsupported("model_type {} is not supported", bloom::quoted(model_type));
 }

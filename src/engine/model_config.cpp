@@ -55,6 +55,7 @@ Result<> validate_experts(const ModelConfig& c) {
         return Error{Code::unsupported, fmt::format("{} experts; the architecture {} has none",
                                                     e.n_experts, to_string(c.arch))};
     }
+    if (c.arch == Arch::gemma4 && e.n_experts == 0) return {}; // the larger dense size
     BLOOM_OK(in_range("the number of experts", e.n_experts, 1, kMaxExperts));
     BLOOM_OK(
         in_range("the number of experts of a token", e.top_k, 1, std::min(e.n_experts, kMaxTopK)));
@@ -104,6 +105,26 @@ Result<> validate_rotary_dim(const ModelConfig& c) {
     if (c.rotary_dim % 2 == 0) return {};
     return Error{Code::corrupt,
                  fmt::format("{} rotated dimensions of a head are not pairs", c.rotary_dim)};
+}
+
+/// What only Gemma has: layers of two shapes, and a plain network in every one.
+Result<> validate_gemma(const ModelConfig& c) {
+    if (c.arch != Arch::gemma4) return {};
+    BLOOM_OK(in_range("the feed-forward width", c.ffn_dim, 1, kMaxFfnWidth));
+    BLOOM_OK(in_range("the head dimension of full layers", c.global_head_dim, 2, kMaxHeadDim));
+    BLOOM_OK(
+        in_range("the number of key-value heads of full layers", c.global_kv_heads, 1, kMaxHeads));
+    BLOOM_OK(in_real_range("the rope base of full layers", c.global_rope_theta, 2.0, 1e12));
+    BLOOM_OK(in_real_range("the rotated share of full layers", c.global_rotary_factor, 0.0, 1.0));
+    BLOOM_OK(in_real_range("the cap of the logits", c.logit_softcap, 0.0, 1e6));
+    if (c.global_head_dim % 2 != 0) {
+        return Error{Code::corrupt,
+                     fmt::format("the head dimension {} of full layers is odd", c.global_head_dim)};
+    }
+    if (c.n_heads % c.global_kv_heads == 0) return {};
+    return Error{Code::corrupt,
+                 fmt::format("{} attention heads cannot share {} key-value heads evenly", c.n_heads,
+                             c.global_kv_heads)};
 }
 
 } // namespace
@@ -177,6 +198,7 @@ Result<> validate(const ModelConfig& c) {
     BLOOM_OK(validate_rope(c));
     BLOOM_OK(validate_rotary_dim(c));
     BLOOM_OK(validate_linear(c));
+    BLOOM_OK(validate_gemma(c));
     BLOOM_OK(in_range("the number of draft layers", c.n_draft_layers, 0, 1));
     if (c.layer_windows.empty()) return {};
     if (c.layer_windows.size() != static_cast<std::size_t>(c.n_layers)) {

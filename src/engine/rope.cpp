@@ -93,4 +93,33 @@ Result<compute::RopeSpec> make_rope(const ModelConfig& config, std::span<const f
     return spec;
 }
 
+Result<compute::RopeSpec> make_global_rope(const ModelConfig& config,
+                                           std::span<const float> factors) {
+    constexpr float kNoRotation = 1e20F;
+    const std::int64_t pairs = config.global_head_dim / 2;
+    if (!factors.empty() && factors.size() != static_cast<std::size_t>(pairs)) {
+        return Error{Code::corrupt,
+                     fmt::format("{} rope factors for {} pairs", factors.size(), pairs)};
+    }
+    const auto turning =
+        static_cast<std::int64_t>(config.global_rotary_factor * static_cast<double>(pairs));
+    compute::RopeSpec spec;
+    for (std::int64_t j = 0; j < pairs; ++j) {
+        // Exponents count over the whole head, however few of its pairs turn.
+        const double exponent =
+            -2.0 * static_cast<double>(j) / static_cast<double>(config.global_head_dim);
+        const double inv_freq = std::pow(config.global_rope_theta, exponent);
+        if (factors.empty()) {
+            spec.inv_freq.push_back(j < turning ? inv_freq : 0.0);
+            continue;
+        }
+        const float factor = factors[static_cast<std::size_t>(j)];
+        if (!(factor > 0.0F))
+            return Error{Code::corrupt, fmt::format("rope factor {} is {}", j, factor)};
+        spec.inv_freq.push_back(factor >= kNoRotation ? 0.0
+                                                      : inv_freq / static_cast<double>(factor));
+    }
+    return spec;
+}
+
 } // namespace bloom::engine

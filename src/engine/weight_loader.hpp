@@ -78,6 +78,7 @@ private:
                                    const std::string& path, const Cut& cut);
     ValueMap hf_values(Role role, std::int64_t layer) const noexcept;
     bool is_expected_extra(std::string_view name) const;
+    bool is_of_later_layer(std::string_view name) const;
 
     const ModelConfig& config_;
     std::span<const TensorInfo> tensors_;

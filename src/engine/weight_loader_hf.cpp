@@ -2,6 +2,7 @@
 // stand alone or below language_model, experts are stacked, merged or single modules, MLX has
 // transformed some values. The file decides everywhere.
 #include <array>
+#include <charconv>
 
 #include <fmt/format.h>
 
@@ -122,11 +123,24 @@ Result<Weights> WeightLoader::load_hf(const HfQuantization& quantization) {
 }
 
 /// Known and superfluous: other modalities, frequencies that the configuration gives, a head
-/// beside a tied embedding, draft layers that the configuration does not have.
+/// beside a tied embedding, draft layers that the configuration does not have, whatever MiniMax M2
+/// calls them.
 bool WeightLoader::is_expected_extra(std::string_view name) const {
+    if (config_.arch == Arch::minimax_m2 && (name.contains("mtp") || is_of_later_layer(name)))
+        return true;
     return is_of_another_modality(name) || name.ends_with("rotary_emb.inv_freq") ||
            (config_.tied_output && name.starts_with("lm_head.")) ||
            (config_.n_draft_layers == 0 && name.starts_with(kDraft));
+}
+
+/// Whether a tensor belongs to a layer behind those of the configuration.
+bool WeightLoader::is_of_later_layer(std::string_view name) const {
+    constexpr std::string_view kLayers = "model.layers.";
+    if (!name.starts_with(kLayers)) return false;
+    name.remove_prefix(kLayers.size());
+    std::int64_t layer = -1;
+    const auto [end, failure] = std::from_chars(name.data(), name.data() + name.size(), layer);
+    return failure == std::errc() && layer >= config_.n_layers;
 }
 
 /// Canonical path of a module of a layer; layer -1: one outside of layers.

@@ -74,6 +74,14 @@ load_qwen3_moe(const ModelFile& file, compute::Backend& backend, const ArchOptio
 Result<std::unique_ptr<const Graph>> load_qwen35(const ModelFile& file, compute::Backend& backend,
                                                  const ArchOptions& options);
 
+/// The same for Gemma 4, for AFMoE and for MiniMax M2.
+Result<std::unique_ptr<const Graph>> load_gemma4(const ModelFile& file, compute::Backend& backend,
+                                                 const ArchOptions& options);
+Result<std::unique_ptr<const Graph>> load_afmoe(const ModelFile& file, compute::Backend& backend,
+                                                const ArchOptions& options);
+Result<std::unique_ptr<const Graph>>
+load_minimax_m2(const ModelFile& file, compute::Backend& backend, const ArchOptions& options);
+
 /// Chooses by the file's architecture.
 Result<std::unique_ptr<const Graph>> load_graph(const ModelFile& file, compute::Backend& backend,
                                                 const ArchOptions& options);

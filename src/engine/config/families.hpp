@@ -30,4 +30,14 @@ Result<> read_gguf_rope(const ArchKeys& keys, const GgufFile& file, ModelConfig&
 Result<> read_hf_qwen35(const hf::Fields& top, const HfParts& parts, ModelConfig& c);
 Result<> read_gguf_qwen35(const ArchKeys& keys, const GgufFile& file, ModelConfig& c);
 
+/// Gemma 4, with experts and without; of the sizes that have no embeddings in every layer.
+Result<> read_hf_gemma4(const hf::Fields& top, const HfParts& parts, ModelConfig& c);
+Result<> read_gguf_gemma4(const ArchKeys& keys, const GgufFile& file, ModelConfig& c);
+
+Result<> read_hf_afmoe(const hf::Fields& f, const HfParts& parts, ModelConfig& c);
+Result<> read_gguf_afmoe(const ArchKeys& keys, const GgufFile& file, ModelConfig& c);
+
+Result<> read_hf_minimax_m2(const hf::Fields& f, const HfParts& parts, ModelConfig& c);
+Result<> read_gguf_minimax_m2(const ArchKeys& keys, const GgufFile& file, ModelConfig& c);
+
 } // namespace bloom::engine::config

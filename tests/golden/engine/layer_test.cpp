@@ -89,8 +89,10 @@ private:
                 out.add(compute::LogitsOp{gather->out});
                 break;
             }
-            const bool mine =
-                n_adds / 2 == layer && !std::holds_alternative<compute::EmbedOp>(op.body);
+            // A factor of the stream is the end of a layer.
+            const bool ends = std::holds_alternative<compute::ScaleOp>(op.body);
+            const bool mine = (ends ? n_adds - 1 : n_adds) / 2 == layer &&
+                              !std::holds_alternative<compute::EmbedOp>(op.body);
             if (mine) out.add(op.body, op.placement);
             const auto* add = std::get_if<compute::AddOp>(&op.body);
             if (add != nullptr && add->into == stream) ++n_adds;
