@@ -62,10 +62,7 @@ Result<DeltaWeights> load_delta(Uploader& up, std::int64_t layer) {
 Result<SharedExpert> load_shared(Uploader& up, std::int64_t layer) {
     SharedExpert w{};
     BLOOM_TRY(w.gate, up.exact_matrix(Role::w_shared_gate, layer));
-    BLOOM_TRY(w.ffn.gate, up.matrix(Role::w_gate_shexp, layer));
-    BLOOM_TRY(w.ffn.up, up.matrix(Role::w_up_shexp, layer));
-    BLOOM_TRY(w.ffn.down, up.matrix(Role::w_down_shexp, layer));
-    w.ffn.b_gate = w.ffn.b_up = w.ffn.b_down = WeightId::none;
+    BLOOM_TRY(w.ffn, load_shared_ffn(up, layer));
     return w;
 }
 

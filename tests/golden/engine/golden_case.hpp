@@ -109,7 +109,16 @@ inline constexpr const char* kCases[] = {
     "qwen3-gguf-q8_0",      "qwen3-mlx-affine8",   "qwen3moe-gguf-q8_0", "qwen3moe-hf-bf16",
     "qwen3moe-mlx-affine8", "gemma4-gguf-q8_0",    "gemma4-hf-bf16",     "gemma4-mlx-affine8",
     "afmoe-gguf-q8_0",      "afmoe-hf-bf16",       "afmoe-mlx-affine8",  "minimax-gguf-q8_0",
-    "minimax-hf-bf16",      "minimax-mlx-affine8",
+    "minimax-hf-bf16",      "minimax-mlx-affine8", "qwen35-gguf-q8_0",   "qwen35-hf-bf16",
+    "qwen35-mlx-affine8",   "qwen35moe-gguf-q8_0", "qwen35moe-hf-bf16",  "qwen35moe-mlx-affine8",
+};
+
+/// Those with a draft head.
+inline constexpr const char* kDraftCases[] = {
+    "qwen35-gguf-q8_0",
+    "qwen35-hf-bf16",
+    "qwen35moe-gguf-q8_0",
+    "qwen35moe-hf-bf16",
 };
 
 } // namespace bloom::engine::golden
