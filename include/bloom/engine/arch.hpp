@@ -15,6 +15,7 @@ namespace bloom::engine {
 struct ArchOptions {
     std::int32_t n_layers = 0; ///< only the first so many; 0: all
     kernels::KvType kv_type = kernels::KvType::f16;
+    bool draft_head = true; ///< loaded too, where the file has one and all layers are
 };
 
 /// A model family's graph over weights that are in a backend already. Page pool i of the backend
@@ -57,6 +58,18 @@ Result<std::unique_ptr<const Graph>> load_dense(const ModelFile& file, compute::
 /// The same for Qwen3 with experts.
 Result<std::unique_ptr<const Graph>>
 load_qwen3_moe(const ModelFile& file, compute::Backend& backend, const ArchOptions& options);
+
+/// The same for Qwen3.5, dense and with experts.
+Result<std::unique_ptr<const Graph>> load_qwen35(const ModelFile& file, compute::Backend& backend,
+                                                 const ArchOptions& options);
+
+/// The same for Gemma 4, for AFMoE and for MiniMax M2.
+Result<std::unique_ptr<const Graph>> load_gemma4(const ModelFile& file, compute::Backend& backend,
+                                                 const ArchOptions& options);
+Result<std::unique_ptr<const Graph>> load_afmoe(const ModelFile& file, compute::Backend& backend,
+                                                const ArchOptions& options);
+Result<std::unique_ptr<const Graph>>
+load_minimax_m2(const ModelFile& file, compute::Backend& backend, const ArchOptions& options);
 
 /// Chooses by the file's architecture.
 Result<std::unique_ptr<const Graph>> load_graph(const ModelFile& file, compute::Backend& backend,
