@@ -74,15 +74,23 @@ Result<std::vector<std::int64_t>> divide_budget(const StateSpec& spec,
     return pages;
 }
 
-/// Slots of recurrent states: one for each sequence, and as many snapshots as the budget holds.
-SlotCounts count_slots(const StateSpec& spec, const EngineOptions& options) {
+/// Recurrent states out of the cache's budget: a quarter of it for running sequences, which are as
+/// many as that allows but kMaxChoices at least, and a quarter for snapshots, unless they have a
+/// budget of their own. Pages keep half of it at least.
+SlotCounts divide_states(const StateSpec& spec, EngineOptions& options) {
     if (!spec.recurrent) return {};
     const std::int64_t one = compute::state_bytes(*spec.recurrent);
-    std::int64_t n = options.state_cache_bytes / one;
-    if (options.state_cache_bytes == kAutomaticBytes)
-        n = std::max(options.kv_budget_bytes / 4 / one, kLeastSnapshots);
-    if (!options.cache_prefixes) n = 0;
-    return {options.max_seqs, static_cast<std::int32_t>(std::min(n, kMaxSnapshots))};
+    const std::int64_t budget = options.kv_budget_bytes;
+    const bool automatic = options.state_cache_bytes == kAutomaticBytes;
+    std::int64_t n_snapshots = automatic
+                                   ? std::max(budget / 4 / one, kLeastSnapshots)
+                                   : std::max<std::int64_t>(options.state_cache_bytes, 0) / one;
+    n_snapshots = options.cache_prefixes ? std::min(n_snapshots, kMaxSnapshots) : 0;
+    options.max_seqs = static_cast<std::int32_t>(
+        std::clamp<std::int64_t>(budget / 4 / one, kMaxChoices, options.max_seqs));
+    const std::int64_t taken = options.max_seqs + (automatic ? n_snapshots : 0);
+    options.kv_budget_bytes = std::max(budget - taken * one, budget / 2);
+    return {options.max_seqs, static_cast<std::int32_t>(n_snapshots)};
 }
 
 EngineInfo describe(const ModelFile& file, const PromptMaker& prompts, const Graph& graph) {
@@ -127,18 +135,19 @@ Result<std::unique_ptr<Engine>> Engine::create(ModelFile file, const EngineOptio
         {options.table, options.team, options.precise, true, packed.get()});
     const auto kv_type = options.precise ? kernels::KvType::f32 : kernels::KvType::f16;
     BLOOM_TRY(std::unique_ptr<const Graph> graph,
-              load_graph(file, *backend, {options.n_layers, kv_type}));
+              load_graph(file, *backend,
+                         {options.n_layers, kv_type, options.speculate && options.draft_head}));
     if (packed) {
         if (const Result<> kept = packed->finish(*options.team); !kept)
             log::warn("{}", kept.error().message());
     }
+    const SlotCounts slots = divide_states(graph->state(), options);
     BLOOM_TRY(const std::vector<std::int64_t> pages, divide_budget(graph->state(), options));
     for (std::size_t g = 0; g < pages.size(); ++g) {
         BLOOM_TRY(const compute::KvPoolId pool,
                   backend->allocate_kv(graph->state().groups[g], pages[g]));
         BLOOM_CHECK(compute::index_of(pool) == g);
     }
-    const SlotCounts slots = count_slots(graph->state(), options);
     if (graph->state().recurrent) {
         BLOOM_OK(backend->allocate_states(*graph->state().recurrent,
                                           slots.n_sequences + slots.n_snapshots));
@@ -161,6 +170,11 @@ Result<std::unique_ptr<Engine>> Engine::create(ModelFile file, const EngineOptio
               largest.get(compute::Phase::prefill, static_cast<std::size_t>(most_rows),
                           static_cast<std::size_t>(most_logits)));
     static_cast<void>(plan);
+    if (graph->has_draft_head()) {
+        PlanCache head(*graph, *backend, PlanCache::Which::draft_head);
+        BLOOM_OK(head.get(compute::Phase::prefill, static_cast<std::size_t>(most_rows),
+                          static_cast<std::size_t>(options.max_seqs)));
+    }
     const compute::BackendMemory memory = backend->memory();
     info.weight_bytes = memory.weight_bytes;
     info.kv_bytes = memory.kv_bytes;
@@ -201,6 +215,11 @@ EngineImpl::EngineImpl(ModelFile file, const EngineOptions& options, PromptMaker
       store_(std::move(store)), swap_(std::move(swap)),
       batcher_(batcher_options(options, *graph_), store_, swap_ ? &swap_->space() : nullptr, this),
       plans_(*graph_, *backend_),
-      scratch_(static_cast<std::size_t>(options.team->size()), SamplerScratch(*options.table)) {}
+      scratch_(static_cast<std::size_t>(options.team->size()), SamplerScratch(*options.table)) {
+    if (!graph_->has_draft_head() || !options.speculate || !options.draft_head) return;
+    head_ = std::make_unique<DraftHead>(*graph_, *backend_, batcher_, store_.n_groups(),
+                                        store_.n_pages(0));
+    followers_.reserve(static_cast<std::size_t>(options.max_seqs));
+}
 
 } // namespace bloom::engine
