@@ -7,18 +7,13 @@
 #include <bloom/base/log.hpp>
 #include <bloom/compute/backend_cpu.hpp>
 
+#include "engine/budget.hpp"
 #include "engine/engine_impl.hpp"
 
 namespace bloom::engine {
 namespace {
 
-/// More pages than this serve nobody: 16 million tokens.
-constexpr std::int64_t kMaxPages = std::int64_t{1} << 20;
 constexpr std::int64_t kPage = compute::kPageTokens;
-/// They are looked through for the oldest; more would not be found useful either.
-constexpr std::int64_t kMaxSnapshots = 1024;
-/// The end of one prompt and that of the beginning that it shares with others.
-constexpr std::int64_t kLeastSnapshots = 2;
 /// Copying between two places in memory on one core, less than any machine does: swapping is chosen
 /// where it wins even so.
 constexpr double kSwapBytesPerUs = 2000;
@@ -35,62 +30,6 @@ Result<const kernels::KernelTable*> choose_table(const kernels::KernelTable* wan
         fmt::format("DARKBLOOM_KERNEL_ISA is \"{}\", which this processor or this build does "
                     "not have; unset it to let the program choose",
                     any ? "" : forced)};
-}
-
-/// How the budget becomes pages: windowed groups get what max_seqs sequences can fill, at most half
-/// of it beside others, which share the rest so that all hold the same number of tokens.
-Result<std::vector<std::int64_t>> divide_budget(const StateSpec& spec,
-                                                const EngineOptions& options) {
-    std::int64_t left = options.kv_budget_bytes;
-    std::int64_t full_page = 0; // one page in every group without a window
-    std::vector<std::int64_t> pages(spec.groups.size(), 0);
-    std::int64_t n_windowed = 0;
-    for (const compute::KvGroupSpec& g : spec.groups)
-        (g.window > 0 ? n_windowed : full_page) += g.window > 0 ? 1 : compute::page_bytes(g);
-    const std::int64_t windowed_bytes = full_page == 0 ? left : left / 2;
-    for (std::size_t i = 0; i < spec.groups.size(); ++i) {
-        const compute::KvGroupSpec& g = spec.groups[i];
-        if (g.window == 0) continue;
-        const std::int64_t one = window_pages(g, options.prefill_tokens);
-        const std::int64_t share = windowed_bytes / n_windowed / compute::page_bytes(g);
-        pages[i] = std::min({one * options.max_seqs, share, kMaxPages});
-        left -= pages[i] * compute::page_bytes(g);
-        if (pages[i] >= one) continue;
-        return Error{Code::invalid_argument,
-                     fmt::format("a cache of {} bytes does not hold one window of {} tokens",
-                                 options.kv_budget_bytes, g.window)};
-    }
-    const std::int64_t full = full_page == 0 ? 0 : std::min(left / full_page, kMaxPages);
-    for (std::size_t i = 0; i < spec.groups.size(); ++i) {
-        if (spec.groups[i].window == 0) pages[i] = full;
-    }
-    if (full_page > 0 && full < 2 * kPrefillCut / kPage) {
-        return Error{
-            Code::invalid_argument,
-            fmt::format("a cache of {} bytes holds {} tokens of this model; give it {} or more",
-                        options.kv_budget_bytes, std::max<std::int64_t>(full, 0) * kPage,
-                        2 * kPrefillCut / kPage * full_page)};
-    }
-    return pages;
-}
-
-/// Recurrent states out of the cache's budget: a quarter of it for running sequences, which are as
-/// many as that allows but kMaxChoices at least, and a quarter for snapshots, unless they have a
-/// budget of their own. Pages keep half of it at least.
-SlotCounts divide_states(const StateSpec& spec, EngineOptions& options) {
-    if (!spec.recurrent) return {};
-    const std::int64_t one = compute::state_bytes(*spec.recurrent);
-    const std::int64_t budget = options.kv_budget_bytes;
-    const bool automatic = options.state_cache_bytes == kAutomaticBytes;
-    std::int64_t n_snapshots = automatic
-                                   ? std::max(budget / 4 / one, kLeastSnapshots)
-                                   : std::max<std::int64_t>(options.state_cache_bytes, 0) / one;
-    n_snapshots = options.cache_prefixes ? std::min(n_snapshots, kMaxSnapshots) : 0;
-    options.max_seqs = static_cast<std::int32_t>(
-        std::clamp<std::int64_t>(budget / 4 / one, kMaxChoices, options.max_seqs));
-    const std::int64_t taken = options.max_seqs + (automatic ? n_snapshots : 0);
-    options.kv_budget_bytes = std::max(budget - taken * one, budget / 2);
-    return {options.max_seqs, static_cast<std::int32_t>(n_snapshots)};
 }
 
 EngineInfo describe(const ModelFile& file, const PromptMaker& prompts, const Graph& graph) {
