@@ -80,6 +80,8 @@ struct PackedMatrix {
 /// read and write exactly what is described here.
 /// `rows` lets a product take its tokens from anywhere: its token i is row rows[i] of the buffers
 /// (an expert's tokens are not copied); null: row i. quantise() ignores it.
+/// `in_order` is what order_activations() made of exactly the tokens of a product, which then reads
+/// nothing else of this; null: the product makes it itself.
 struct QuantisedActivations {
     std::int8_t* q;
     float* scale;
@@ -88,6 +90,7 @@ struct QuantisedActivations {
     std::int64_t q_stride;
     std::int64_t group_stride;
     const std::int32_t* rows = nullptr;
+    const std::uint8_t* in_order = nullptr;
 };
 
 enum class KvType : std::uint8_t { f32, f16 };
@@ -159,6 +162,32 @@ struct RouteRule {
 /// The scores of one row are kept on the stack.
 inline constexpr std::int64_t kRouteExpertsMax = 4096;
 
+/// Columns of a panel of the delta rule's state: that of a value head lies in panels, each
+/// [k_dim][kDeltaPanel], one after the other. A row of a panel is a whole number of vectors in
+/// every table, so columns never meet and nothing is summed across lanes.
+inline constexpr int kDeltaPanel = 16;
+/// Panels of one call: as many as stay in L1 with k_dim 128 (16 KiB) and feed two multipliers.
+inline constexpr int kDeltaPanels = 2;
+
+/// Consecutive rows of one value head with what the delta rule wants of them, from its panels'
+/// first column on where columns count.
+struct DeltaRows {
+    std::int64_t n;
+    std::int64_t k_dim;     ///< even
+    const float* q;         ///< [n, k_dim]
+    const float* k;         ///< [n, k_dim]
+    std::int64_t qk_stride; ///< of both
+    const float* v;         ///< [n, columns]
+    std::int64_t v_stride;
+    const float* decay;       ///< [n], exp(g)
+    const float* beta;        ///< [n]
+    std::int64_t gate_stride; ///< of both
+    float* delta;             ///< [n, columns], d of each row; null: not wanted
+    std::int64_t delta_stride;
+    float* out; ///< [n, columns]
+    std::int64_t out_stride;
+};
+
 /// Values that softmax_sums adds into one sum.
 inline constexpr int kSoftmaxBlock = 1024;
 
@@ -185,6 +214,17 @@ struct KernelTable {
     /// bits come out of every table.
     void (*quantise)(WeightFormat format, const float* x, std::int64_t x_stride, std::int64_t n,
                      std::int64_t k, const QuantisedActivations& out) noexcept;
+    /// Bytes of the activations of n tokens in the order in which matmul_q8 reads them: n times
+    /// those of one.
+    std::size_t (*ordered_bytes)(WeightFormat format, std::int64_t n, std::int64_t k) noexcept;
+    /// Brings activations into that order, for all products of n tokens and k columns: those of
+    /// tokens [token_begin, token_end) and columns [column_begin, column_end), whole groups. Token
+    /// t is row t, or rows[t], of x, whose first group is that of column_begin. out is the place of
+    /// all n tokens and needs no alignment; parts may be written by different threads.
+    void (*order_activations)(WeightFormat format, const QuantisedActivations& x, std::int64_t n,
+                              std::int64_t k, std::int64_t token_begin, std::int64_t token_end,
+                              std::int64_t column_begin, std::int64_t column_end,
+                              std::uint8_t* out) noexcept;
     /// y[t, r] = sum_k w[r, k] x[t, k] for rows [row_begin, row_end), tokens [0, n); quantised
     /// formats. Token t of x is activation row x.rows[t], where rows are given.
     void (*matmul_q8)(const PackedMatrix& w, const QuantisedActivations& x, std::int64_t n,
@@ -197,7 +237,7 @@ struct KernelTable {
                        std::int64_t y_stride) noexcept;
 
     // --- element-wise and reductions -----------------------------------------------------------
-    /// out[i] = w[i] * x[i] / sqrt(mean(x^2) + eps), one row of n.
+    /// out[i] = w[i] * x[i] / sqrt(mean(x^2) + eps), one row of n; w null: all ones.
     void (*rms_norm)(const float* x, const float* w, float eps, std::int64_t n,
                      float* out) noexcept;
     /// Half-split rotation of the first 2*n_pairs values of one head: pairs (j, j + n_pairs).
@@ -206,8 +246,16 @@ struct KernelTable {
     void (*silu_mul)(const float* gate, const float* up, std::int64_t n, float* out) noexcept;
     /// out[i] = gelu(gate[i]) * up[i], gelu(x) = 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).
     void (*gelu_tanh_mul)(const float* gate, const float* up, std::int64_t n, float* out) noexcept;
+    /// out[i] = up[i] / (1 + exp(-gate[i])).
+    void (*sigmoid_mul)(const float* gate, const float* up, std::int64_t n, float* out) noexcept;
+    /// x[i] = cap * tanh(x[i] / cap), cap > 0; to within four units in the last place of cap.
+    void (*softcap)(float* x, float cap, std::int64_t n) noexcept;
     /// y[i] += x[i].
     void (*add)(float* y, const float* x, std::int64_t n) noexcept;
+    /// y[i] = fma(x[i], factor, y[i]).
+    void (*add_scaled)(float* y, const float* x, float factor, std::int64_t n) noexcept;
+    /// x[i] *= factor.
+    void (*scale)(float* x, float factor, std::int64_t n) noexcept;
     /// Stores n f32 values as KvType.
     void (*store_kv)(KvType type, const float* src, std::int64_t n, void* dst) noexcept;
     /// The same, kPageTokens values apart: a key into its column of a page.
@@ -225,11 +273,28 @@ struct KernelTable {
     /// index first, and give NaN weights; one NaN logit makes every score of a softmax NaN.
     void (*route)(const float* logits, const float* bias, std::int64_t n, const RouteRule& rule,
                   std::int32_t* ids, float* weights) noexcept;
-    /// out[i] = sum of weights[j] * y[rows[j] * y_stride + i] over j < n_rows, in order of j; i <
-    /// n, n_rows >= 1.
-    void (*weighted_sum)(const float* y, std::int64_t y_stride, const std::int32_t* rows,
-                         const float* weights, std::int64_t n_rows, std::int64_t n,
-                         float* out) noexcept;
+
+    // --- gated delta rule ----------------------------------------------------------------------
+    /// out[i] = silu(sum of taps[j * tap_stride + i] * x[j][first + i] over j < n_taps, in order of
+    /// j), i < n.
+    void (*conv_silu)(const float* const* x, std::int64_t first, const float* taps,
+                      std::int64_t tap_stride, int n_taps, std::int64_t n, float* out) noexcept;
+    /// out[i] = scale * x[i] / sqrt(sum(x^2) + eps). out may be x.
+    void (*l2_norm)(const float* x, float scale, float eps, std::int64_t n, float* out) noexcept;
+    /// out[i] = w[i] * x[i] / sqrt(mean(x^2) + eps) * silu(gate[i]). out may be x or gate.
+    void (*gated_norm)(const float* x, const float* w, const float* gate, float eps, std::int64_t n,
+                       float* out) noexcept;
+    /// decay[i] = exp(rate[i] * softplus(alpha[i] + bias[i])), rate not positive; beta[i] =
+    /// sigmoid(b[i]).
+    void (*delta_gates)(const float* alpha, const float* b, const float* rate, const float* bias,
+                        std::int64_t n, float* decay, float* beta) noexcept;
+    /// Row after row, with S the state [k_dim, columns]: d = beta (v - decay S^T k); S = decay S +
+    /// k d^T; out = S^T q. Per column the terms of even and of odd dimensions are added apart in
+    /// ascending order, then both: rows cut into several calls give the same bits.
+    /// 1 <= n_panels <= kDeltaPanels. state is aligned to 64 bytes.
+    void (*delta_rule)(const DeltaRows& rows, int n_panels, float* state) noexcept;
+    /// What delta_rule does to the state, from the rows' k, decay and delta alone.
+    void (*delta_replay)(const DeltaRows& rows, int n_panels, float* state) noexcept;
 
     // --- sampling: rows of logits ---------------------------------------------------------------
     /// The k largest values above -infinity, largest first, the lower index first among equals.

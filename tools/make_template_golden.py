@@ -2,13 +2,14 @@
 """Writes the golden files of the template interpreter with Jinja2 as the reference.
 
   tests/golden/text/jinja_expressions.json   small templates and what they print
-  tests/golden/text/chat_templates.json      chat templates over a matrix of conversations
+  tests/golden/text/chat_templates.json      chat templates over a matrix of conversations, and over lists of parts
 
 usage: make_template_golden.py --templates FOLDER
 
 Reference environment: python3-jinja2 3.1, ImmutableSandboxedEnvironment, trim_blocks, lstrip_blocks,
 loop controls, the generation tag and json.dumps as tojson, as chat template users expect them.
-The folder holds *.jinja files as models ship them; only hashes of its renders are kept here.
+The folder holds *.jinja files as models ship them; only hashes of its renders are kept here. Templates that could not
+be had are written by their description, in tests/golden/text/templates.
 """
 import argparse
 import json
@@ -20,10 +21,11 @@ import jinja2.ext
 import jinja2.sandbox
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from template_cases import CONTEXT, CONVERSATIONS, EXPRESSIONS, FULL_TEXTS, TOOL_SETS  # noqa: E402
+from template_cases import CONTEXT, CONVERSATIONS, EXPRESSIONS, FULL_TEXTS, PART_LISTS, TOOL_SETS  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden" / "text"
+END_OF_CONTINUED = "\ue0db\uf8ff\ue0db"  # behind a last assistant message, to find where it ends in the text
 
 
 class GenerationTag(jinja2.ext.Extension):
@@ -127,21 +129,43 @@ def with_tool_responses(messages):
     return out
 
 
+def is_continued(conversation):
+    """Whether the last message is an assistant's without calls: the model writes on where it ends."""
+    last = conversation["messages"][-1] if conversation["messages"] else {"role": "user"}
+    return last["role"] == "assistant" and not last.get("tool_calls")
+
+
 def variables_for(source, conversation):
     messages = prepared(conversation["messages"])
     if "tool_responses" in source and "tool_call_id" not in source:
         messages = with_tool_responses(messages)
+    if is_continued(conversation):
+        messages[-1] = messages[-1] | {"content": messages[-1]["content"] + END_OF_CONTINUED}
     variables = {
         "messages": messages,
         "tools": TOOL_SETS[conversation["tools"]] if conversation.get("tools") else None,
         "documents": None,
-        "add_generation_prompt": True,
+        "add_generation_prompt": not is_continued(conversation),
         "bos_token": "<BOS>",
         "eos_token": "<EOS>",
     }
     if "enable_thinking" in conversation:
         variables["enable_thinking"] = conversation["enable_thinking"]
     return variables
+
+
+def cut(result, conversation):
+    """What of a render is the prompt: nothing behind a message that is to be continued."""
+    if "out" not in result or not is_continued(conversation):
+        return result
+    text, mark, _ = result["out"].rpartition(END_OF_CONTINUED)
+    return {"out": text} if mark else {"error": "cannot be continued"}
+
+
+def part_list_variables(conversation):
+    """For messages as they come."""
+    return {"messages": conversation["messages"], "tools": None, "documents": None, "add_generation_prompt": True,
+            "bos_token": "<BOS>", "eos_token": "<EOS>"}
 
 
 def fnv1a(data):
@@ -171,23 +195,33 @@ def main():
     cases = [{"template": source, **outcome(env, source, CONTEXT)} for source in EXPRESSIONS]
     write("jinja_expressions.json", {"context": CONTEXT, "cases": cases}, 200_000)
 
-    renders = []
-    for path in sorted(folder.glob("*.jinja")):
+    def record(path, conversation, result):
+        case = {"template": path.name, "conversation": conversation["name"]}
+        if path.parent == own:
+            case["own"] = True
+        if "out" in result:
+            text = result["out"].encode()
+            case["fnv1a"] = f"{fnv1a(text):016x}"
+            case["bytes"] = len(text)
+            if (path.name, conversation["name"]) in FULL_TEXTS:
+                case["out"] = result["out"]
+        else:
+            case.update(result)
+        return case
+
+    own = GOLDEN / "templates"
+    renders, part_renders = [], []
+    for path in sorted(folder.glob("*.jinja")) + sorted(own.glob("*.jinja")):
         source = path.read_text()
         for conversation in CONVERSATIONS:
             result = outcome(env, source, variables_for(source, conversation))
-            case = {"template": path.name, "conversation": conversation["name"]}
-            if "out" in result:
-                text = result["out"].encode()
-                case["fnv1a"] = f"{fnv1a(text):016x}"
-                case["bytes"] = len(text)
-                if (path.name, conversation["name"]) in FULL_TEXTS:
-                    case["out"] = result["out"]
-            else:
-                case.update(result)
-            renders.append(case)
+            renders.append(record(path, conversation, cut(result, conversation)))
+        for conversation in PART_LISTS:
+            result = outcome(env, source, part_list_variables(conversation))
+            part_renders.append(record(path, conversation, result))
     write("chat_templates.json",
-          {"conversations": CONVERSATIONS, "tool_sets": TOOL_SETS, "renders": renders}, 400_000)
+          {"conversations": CONVERSATIONS, "tool_sets": TOOL_SETS, "renders": renders,
+           "part_lists": PART_LISTS, "part_list_renders": part_renders}, 400_000)
 
 
 if __name__ == "__main__":

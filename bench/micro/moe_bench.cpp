@@ -49,6 +49,12 @@ using kernels::WeightFormat;
 constexpr std::int64_t kDotRounds = 100'000;
 constexpr std::int64_t kLogitRows = 2048; ///< router outputs to draw from, more than tokens
 
+/// The processors of the process as it started: teams pin the calling thread to the first one.
+const std::vector<int>& cpus() {
+    static const std::vector<int> all = allowed_cpus();
+    return all;
+}
+
 /// A team that knows how long each phase of a step took.
 class TimedTeam final : public Team {
 public:
@@ -149,7 +155,7 @@ struct Figures {
 class Bench {
 public:
     Bench(const KernelTable& table, const Shape& shape, int threads, const std::uint8_t* probe_data)
-        : table_(table), shape_(shape), probe_data_(probe_data), team_(threads, allowed_cpus()),
+        : table_(table), shape_(shape), probe_data_(probe_data), team_(threads, cpus()),
           backend_(make_cpu_backend({&table, &team_, false, true})) {
         const FileMatrix wide(shape.format, shape.m, shape.k, rng_);
         const FileMatrix back(shape.format, shape.k, shape.m, rng_);

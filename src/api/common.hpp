@@ -21,6 +21,8 @@ Result<auth::Principal> authenticate(const Services& services, http::Exchange& e
 rt::Task<Result<>> handle_landing(http::Exchange& ex);
 rt::Task<Result<>> handle_health(Services& services, http::Exchange& ex);
 rt::Task<Result<>> handle_ready(Services& services, http::Exchange& ex);
+rt::Task<Result<>> handle_catalog(Services& services, http::Exchange& ex);
+rt::Task<Result<>> handle_catalog_entry(Services& services, http::Exchange& ex);
 rt::Task<Result<>> handle_models(Services& services, http::Exchange& ex);
 rt::Task<Result<>> handle_model(Services& services, http::Exchange& ex);
 rt::Task<Result<>> handle_chat(Services& services, http::Exchange& ex);

@@ -61,7 +61,12 @@ rt::Task<Outcome> Delivery::run() {
         auto place = scheduler::place(services_.registry, request_, tried);
         if (!place) {
             if (number > 1) co_return last; // the last real failure says more than "nobody is left"
-            last.error = to_api_error(place.error(), request_.render.model);
+            scheduler::NoPlace none = std::move(place).error();
+            if (none.reason == scheduler::NoPlace::Reason::unknown_model &&
+                services_.catalog->find(request_.model) != nullptr) {
+                none.reason = scheduler::NoPlace::Reason::not_held;
+            }
+            last.error = to_api_error(none, request_.render.model);
             co_return last;
         }
         tried.push_back(place->get());

@@ -27,6 +27,13 @@ ApiError unavailable(std::string message, std::string_view code, int retry_after
             std::move(message),          retry_after_s};
 }
 
+/// The names of models that could be asked for instead.
+std::string served(const scheduler::NoPlace& none) {
+    std::vector<std::string> named = none.held;
+    if (named.size() > kNamedModelsMax) named.resize(kNamedModelsMax);
+    return named.empty() ? std::string("no model yet") : fmt::format("{}", fmt::join(named, ", "));
+}
+
 ApiError refused(const gen::Event& event) {
     const auto seconds = static_cast<int>(
         std::clamp<std::int64_t>((event.feasible_after_ms + 999) / 1000, 1, kRetryMaxSeconds));
@@ -147,18 +154,21 @@ ApiError to_api_error(const dialect::RequestError& error) {
 ApiError to_api_error(const scheduler::NoPlace& none, std::string_view model) {
     using Reason = scheduler::NoPlace::Reason;
     switch (none.reason) {
-    case Reason::unknown_model: {
-        std::vector<std::string> named = none.held;
-        if (named.size() > kNamedModelsMax) named.resize(kNamedModelsMax);
+    case Reason::unknown_model:
         return {Status::not_found,
                 "model_not_found",
                 "model_not_found",
                 "model",
                 fmt::format("The model {} does not exist on this node. It serves: {}.",
-                            bloom::quoted(model),
-                            named.empty() ? std::string("no model yet")
-                                          : fmt::format("{}", fmt::join(named, ", "))),
+                            bloom::quoted(model), served(none)),
                 0};
+    case Reason::not_held: {
+        ApiError error =
+            unavailable(fmt::format("Nobody serves the model {} here. This node serves: {}.",
+                                    bloom::quoted(model), served(none)),
+                        "model_not_held", kRetryPinSeconds);
+        error.param = "model";
+        return error;
     }
     case Reason::pin_unavailable:
         return unavailable("The machine that provider_serial names is not connected.",

@@ -5,6 +5,7 @@
 #include <bloom/dialect/openai_chat.hpp>
 #include <bloom/json/reader.hpp>
 #include <bloom/rt/shard.hpp>
+#include <bloom/scheduler/placement.hpp>
 
 #include "api/delivery.hpp"
 
@@ -51,6 +52,9 @@ std::expected<gen::Generation, ApiError> read_request(ByteSpan body) {
 void complete_request(gen::Generation& request, const Services& services,
                       const auth::Principal& who, ByteSpan body, const http::Exchange& ex) {
     request.request_id = std::string(ex.request_id());
+    // Answers go on naming what was asked for: render.model stays.
+    request.model =
+        scheduler::resolve_model(services.registry, *services.catalog, request.render.model);
     // Prefixes are shared within an account only, turns are shared between accounts (decision 22).
     request.cache_scope = who.account_id;
     request.fair_key = who.account_id;

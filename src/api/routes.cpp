@@ -69,6 +69,8 @@ http::Router make_router(Services& services) {
     router.add(Method::get, "/health", Bound{&services, &handle_health});
     router.add(Method::get, "/readyz", Bound{&services, &handle_ready});
     router.add(Method::get, "/v1/models", Bound{&services, &handle_models});
+    router.add(Method::get, "/v1/models/catalog", Bound{&services, &handle_catalog});
+    router.add(Method::get, "/v1/models/catalog/{id...}", Bound{&services, &handle_catalog_entry});
     router.add(Method::get, "/v1/models/{id...}", Bound{&services, &handle_model});
     router.add(Method::post, "/v1/chat/completions", Bound{&services, &handle_chat});
     router.set_options(&handle_preflight);

@@ -89,8 +89,10 @@ std::int64_t kv_budget() {
 Result<engine::ModelFile> open_target(const Arguments& arguments, std::int64_t n_layers) {
     const BenchArguments& a = arguments.bench;
     if (a.model_shape.empty()) {
-        return provider::open_model(arguments.target.empty() ? provider::kBuiltInModel
-                                                             : std::string_view(arguments.target));
+        if (arguments.target.empty()) return provider::open_model(provider::kBuiltInModel);
+        BLOOM_TRY(const Settings settings, Settings::load({}, arguments.flags));
+        BLOOM_TRY(const std::string source, locate(arguments.target, settings));
+        return provider::open_model(source);
     }
     BLOOM_TRY(const engine::SyntheticShape shape, engine::find_shape(a.model_shape));
     const auto format =

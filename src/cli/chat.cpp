@@ -1,35 +1,16 @@
 #include <cstdio>
-#include <cstdlib>
-#include <fstream>
 #include <iostream>
 #include <unistd.h>
 
 #include <fmt/format.h>
 
 #include <bloom/cli/verbs.hpp>
-#include <bloom/node/node.hpp>
 
 #include "cli/chat_backend.hpp"
 #include "cli/common.hpp"
 
 namespace bloom::cli {
 namespace {
-
-std::string key_from_environment() {
-    for (const char* name : {"DARKBLOOM_API_KEY", "DARKBLOOM_OWNER_KEY"}) {
-        if (const char* key = std::getenv(name); key != nullptr && *key != '\0') return key;
-    }
-    return {};
-}
-
-/// The node that runs on this data directory, if one does and we have a key for it.
-std::string running_node(const std::string& data_dir, const std::string& key) {
-    if (key.empty()) return {};
-    std::ifstream file(data_dir + "/" + std::string(node::kUrlFile));
-    std::string url;
-    if (!std::getline(file, url) || url.empty() || !is_alive(url)) return {};
-    return url;
-}
 
 Result<std::unique_ptr<ChatBackend>> choose_backend(const Arguments& arguments,
                                                     const Settings& settings) {
@@ -43,8 +24,11 @@ Result<std::unique_ptr<ChatBackend>> choose_backend(const Arguments& arguments,
     options.precise = settings.flag("engine.precise");
     const std::string key = key_from_environment();
     if (!arguments.url.empty()) return make_remote_chat(arguments.url, key, options);
-    if (const std::string url = running_node(data_dir_of(settings), key); !url.empty()) {
-        return make_remote_chat(url, key, options);
+    // Without a key the node would refuse every question.
+    const std::string url = key.empty() ? std::string() : running_node(settings);
+    if (!url.empty()) return make_remote_chat(url, key, options);
+    if (!options.model.empty()) {
+        BLOOM_TRY(options.model, locate(options.model, settings));
     }
     return make_local_chat(options);
 }

@@ -45,6 +45,9 @@ Result<std::unique_ptr<ChatBackend>> make_local_chat(const ChatOptions& options)
 Result<std::unique_ptr<ChatBackend>> make_remote_chat(std::string url, std::string key,
                                                       const ChatOptions& options);
 
+/// Ids of the models that the node on that URL serves. Errors: unavailable, with the node's words.
+Result<std::vector<std::string>> served_models(const std::string& url, const std::string& key);
+
 /// Whether a node answers on that URL.
 bool is_alive(const std::string& url);
 

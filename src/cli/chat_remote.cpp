@@ -79,7 +79,7 @@ public:
         co_return ChatAnswer{};
     }
 
-    rt::Task<Result<ChatAnswer>> find_model(http::Client& client) {
+    rt::Task<Result<ChatAnswer>> list_models(http::Client& client) {
         BLOOM_CO_TRY(http::ClientResponse response,
                      co_await client.request(request(http::Method::get, "/v1/models", {})));
         const http::Status status = response.status();
@@ -92,13 +92,17 @@ public:
         BLOOM_CO_TRY(const json::Object object, document.as_object());
         BLOOM_CO_TRY(const json::Value data, object.at("data"));
         BLOOM_CO_TRY(const json::Array models, data.as_array());
-        if (models.empty()) co_return Error{Code::unavailable, "the node serves no model yet"};
-        BLOOM_CO_TRY(const json::Object first, (*models.begin()).as_object());
-        BLOOM_CO_TRY(const json::Value id, first.at("id"));
-        BLOOM_CO_TRY(const std::string_view name, id.as_string());
-        options_.model = std::string(name);
+        ids_.clear();
+        for (const json::Value element : models) {
+            BLOOM_CO_TRY(const json::Object model, element.as_object());
+            BLOOM_CO_TRY(const json::Value id, model.at("id"));
+            BLOOM_CO_TRY(const std::string_view name, id.as_string());
+            ids_.emplace_back(name);
+        }
         co_return ChatAnswer{};
     }
+
+    std::vector<std::string> take_ids() { return std::move(ids_); }
 
 private:
     rt::Task<void> main() {
@@ -141,7 +145,11 @@ private:
     }
 
     rt::Task<Result<ChatAnswer>> ask(http::Client& client) {
-        if (options_.model.empty()) BLOOM_CO_OK(co_await find_model(client));
+        if (options_.model.empty()) {
+            BLOOM_CO_OK(co_await list_models(client));
+            if (ids_.empty()) co_return Error{Code::unavailable, "the node serves no model yet"};
+            options_.model = ids_.front();
+        }
         BLOOM_CO_TRY(http::ClientResponse response,
                      co_await client.request(
                          request(http::Method::post, "/v1/chat/completions", chat_body())));
@@ -208,6 +216,7 @@ private:
     std::string key_;
     ChatOptions options_;
     json::Parser parser_;
+    std::vector<std::string> ids_; ///< of the node's models
     const std::vector<ChatTurn>* turns_ = nullptr;
     const std::function<void(std::string_view)>* show_ = nullptr;
     rt::Task<Result<ChatAnswer>> (RemoteChat::*body_)(http::Client&) = nullptr;
@@ -225,6 +234,12 @@ Result<std::unique_ptr<ChatBackend>> make_remote_chat(std::string url, std::stri
     }
     return std::unique_ptr<ChatBackend>(
         std::make_unique<RemoteChat>(std::move(url), std::move(key), options));
+}
+
+Result<std::vector<std::string>> served_models(const std::string& url, const std::string& key) {
+    RemoteChat node(url, key, {});
+    BLOOM_OK(node.run(&RemoteChat::list_models));
+    return node.take_ids();
 }
 
 bool is_alive(const std::string& url) {

@@ -2,8 +2,15 @@
 
 #include <array>
 #include <cstdio>
+#include <cstdlib>
+#include <fstream>
 
 #include <fmt/format.h>
+
+#include <bloom/node/node.hpp>
+#include <bloom/provider/model_folder.hpp>
+
+#include "cli/chat_backend.hpp"
 
 namespace bloom::cli {
 
@@ -27,6 +34,28 @@ void print(std::string_view text) {
 std::string data_dir_of(const Settings& settings) {
     const std::string& named = settings.text("serve.data_dir");
     return named.empty() ? default_data_dir() : named;
+}
+
+std::string models_dir_of(const Settings& settings) {
+    return data_dir_of(settings) + "/models";
+}
+
+Result<std::string> locate(std::string_view model, const Settings& settings) {
+    return provider::locate_model(model, models_dir_of(settings), registry::Catalog::built_in());
+}
+
+std::string key_from_environment() {
+    for (const char* name : {"DARKBLOOM_API_KEY", "DARKBLOOM_OWNER_KEY"}) {
+        if (const char* key = std::getenv(name); key != nullptr && *key != '\0') return key;
+    }
+    return {};
+}
+
+std::string running_node(const Settings& settings) {
+    std::ifstream file(data_dir_of(settings) + "/" + std::string(node::kUrlFile));
+    std::string url;
+    if (!std::getline(file, url) || url.empty() || !is_alive(url)) return {};
+    return url;
 }
 
 std::string human_bytes(double bytes) {

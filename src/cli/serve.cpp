@@ -60,13 +60,14 @@ Result<> check_choices(const Settings& settings) {
     return {};
 }
 
-/// What can be told about the models before the node listens: that they are there, under names of
-/// their own.
-Result<> check_models(const std::vector<node::ModelSpec>& models) {
+/// What can be told about the models before the node listens: where they are, and that they have
+/// names of their own. Ids become paths.
+Result<> check_models(std::vector<node::ModelSpec>& models, const Settings& settings) {
     std::set<std::string> ids;
-    for (const node::ModelSpec& model : models) {
-        const Result<> found = provider::check_model_source(model.source);
+    for (node::ModelSpec& model : models) {
+        auto found = locate(model.source, settings);
         if (!found) return Error{Code::invalid_argument, std::string(found.error().message())};
+        model.source = std::move(*found);
         const std::string id = model.alias.empty() && model.source != provider::kNullModel
                                    ? provider::default_model_id(model.source)
                                    : (model.alias.empty() ? model.source : model.alias);
@@ -93,7 +94,8 @@ Result<node::NodeOptions> node_options(const Settings& settings) {
         provider::ModelSource model = provider::ModelSource::parse(text);
         options.models.push_back({std::move(model.source), std::move(model.alias)});
     }
-    BLOOM_OK(check_models(options.models));
+    BLOOM_OK(check_models(options.models, settings));
+    options.list_catalog = settings.flag("serve.list_catalog");
     options.cors_origins = settings.list("serve.cors_origins");
     options.tls_certificate = settings.text("serve.tls_certificate");
     options.tls_key = settings.text("serve.tls_key");

@@ -181,6 +181,8 @@ const std::vector<Setting>& all_settings() {
          "PEM file of the private key"},
         {"serve.cors_origins", "--cors-origin", "DARKBLOOM_CORS_ORIGINS", Kind::list, "",
          "browser origins allowed besides localhost"},
+        {"serve.list_catalog", "--list-catalog", "DARKBLOOM_LIST_CATALOG", Kind::flag, "false",
+         "list catalog models that nobody serves, for nodes that others join"},
         {"log.level", "--log-level", "DARKBLOOM_LOG_LEVEL", Kind::text, "info",
          "trace, debug, info, warn, error or off"},
         {"log.format", "--log-format", "DARKBLOOM_LOG_FORMAT", Kind::text, "text", "text or json"},

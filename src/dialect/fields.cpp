@@ -24,6 +24,16 @@ std::unexpected<RequestError> refuse_unsupported(std::string_view param, std::st
                   "unsupported_parameter");
 }
 
+std::unexpected<RequestError> refuse_part(std::string_view param, std::string_view kind,
+                                          std::string_view model) {
+    constexpr std::size_t kShown = 128; // model names have at most so many bytes
+    return refuse(param,
+                  fmt::format("The model '{}' takes text only: content parts of type '{}' are not "
+                              "supported.",
+                              model.substr(0, kShown), kind.substr(0, kShown)),
+                  "unsupported_capability");
+}
+
 Parsed<bool> read_bool(const json::Value& value, std::string_view param) {
     const auto flag = value.as_bool();
     if (!flag) return refuse_type(param, "a boolean", value);

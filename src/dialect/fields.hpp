@@ -17,6 +17,9 @@ std::unexpected<RequestError> refuse_type(std::string_view param, std::string_vi
                                           const json::Value& got);
 /// `Unsupported parameter: ..`: understood, not honoured, and it would change the meaning.
 std::unexpected<RequestError> refuse_unsupported(std::string_view param, std::string_view why);
+/// A content part of a kind that this node's models cannot take (design decision 25); names both.
+std::unexpected<RequestError> refuse_part(std::string_view param, std::string_view kind,
+                                          std::string_view model);
 
 Parsed<bool> read_bool(const json::Value& value, std::string_view param);
 Parsed<std::string> read_string(const json::Value& value, std::string_view param);

@@ -28,7 +28,8 @@ std::string path(std::string_view base, std::size_t index, std::string_view memb
                           : fmt::format("{}[{}].{}", base, index, member);
 }
 
-Parsed<gen::Part> parse_part(const json::Value& value, const std::string& where) {
+Parsed<gen::Part> parse_part(const json::Value& value, const std::string& where,
+                             std::string_view model) {
     const auto object = value.as_object();
     if (!object) return refuse_type(where, "an object", value);
     const auto type = object->find("type");
@@ -38,14 +39,7 @@ Parsed<gen::Part> parse_part(const json::Value& value, const std::string& where)
     }
     const std::string_view kind = *type->as_string();
     // A refusal that an assistant message of the history holds is text to the model.
-    if (kind != "text" && kind != "refusal") {
-        return refuse(
-            where + ".type",
-            fmt::format(
-                "Content parts of type '{}' are not supported: this node's models take text only.",
-                kind.substr(0, 64)),
-            "unsupported_capability");
-    }
+    if (kind != "text" && kind != "refusal") return refuse_part(where + ".type", kind, model);
     const std::string at = fmt::format("{}.{}", where, kind); // the text has its type's name
     const auto text = object->find(kind);
     if (!text) {
@@ -56,7 +50,8 @@ Parsed<gen::Part> parse_part(const json::Value& value, const std::string& where)
     return gen::Part{gen::Part::Kind::text, std::move(content)};
 }
 
-Parsed<std::vector<gen::Part>> parse_content(const json::Value& value, const std::string& where) {
+Parsed<std::vector<gen::Part>> parse_content(const json::Value& value, const std::string& where,
+                                             std::string_view model) {
     std::vector<gen::Part> parts;
     if (value.is_null()) return parts;
     if (value.is_string()) {
@@ -66,7 +61,7 @@ Parsed<std::vector<gen::Part>> parse_content(const json::Value& value, const std
     const auto array = value.as_array();
     if (!array) return refuse_type(where, "a string or an array of parts", value);
     for (const json::Value element : *array) {
-        BLOOM_PARSE(gen::Part part, parse_part(element, path(where, parts.size())));
+        BLOOM_PARSE(gen::Part part, parse_part(element, path(where, parts.size()), model));
         parts.push_back(std::move(part));
     }
     return parts;
@@ -107,7 +102,8 @@ std::optional<gen::Role> role_of(std::string_view name) {
     return std::nullopt;
 }
 
-Parsed<gen::Message> parse_message(const json::Value& value, const std::string& where) {
+Parsed<gen::Message> parse_message(const json::Value& value, const std::string& where,
+                                   std::string_view model) {
     const auto object = value.as_object();
     if (!object) return refuse_type(where, "an object", value);
     gen::Message message;
@@ -131,7 +127,7 @@ Parsed<gen::Message> parse_message(const json::Value& value, const std::string& 
             has_role = true;
             needs_call_id = role == "tool";
         } else if (member.key == "content") {
-            BLOOM_PARSE(message.content, parse_content(member.value, at));
+            BLOOM_PARSE(message.content, parse_content(member.value, at, model));
             has_content = !member.value.is_null();
         } else if ((member.key == "reasoning_content" || member.key == "reasoning") &&
                    member.value.is_string()) {
@@ -190,7 +186,7 @@ Parsed<void> check_tool_results(const std::vector<gen::Message>& messages) {
     return {};
 }
 
-Parsed<std::vector<gen::Message>> parse_messages(const json::Value& value) {
+Parsed<std::vector<gen::Message>> parse_messages(const json::Value& value, std::string_view model) {
     const auto array = value.as_array();
     if (!array) return refuse_type("messages", "an array of messages", value);
     std::vector<gen::Message> messages;
@@ -200,7 +196,7 @@ Parsed<std::vector<gen::Message>> parse_messages(const json::Value& value) {
                           fmt::format("Invalid 'messages': more than {} messages.", kMaxMessages));
         }
         BLOOM_PARSE(gen::Message message,
-                    parse_message(element, path("messages", messages.size())));
+                    parse_message(element, path("messages", messages.size()), model));
         messages.push_back(std::move(message));
     }
     if (messages.empty()) {
@@ -503,7 +499,7 @@ Parsed<gen::Generation> parse_openai_chat(const json::Value& body) {
         return refuse("messages", "Missing required parameter: 'messages'.",
                       "missing_required_parameter");
     }
-    BLOOM_PARSE(g.messages, parse_messages(*messages));
+    BLOOM_PARSE(g.messages, parse_messages(*messages, g.model));
     g.render.model = g.model;
     const std::int64_t bound = max_tokens > 0 ? max_tokens : max_completion_tokens;
     g.limits.max_tokens = bound > 0 ? static_cast<std::int32_t>(bound) : kDefaultMaxTokens;

@@ -6,6 +6,7 @@
 #include <bloom/base/check.hpp>
 #include <bloom/base/log.hpp>
 #include <bloom/compute/backend_cpu.hpp>
+#include <bloom/engine/memory_need.hpp>
 
 #include "engine/budget.hpp"
 #include "engine/engine_impl.hpp"
@@ -63,6 +64,8 @@ Result<std::unique_ptr<Engine>> Engine::create(ModelFile file, const EngineOptio
     options.prefill_tokens = std::max(options.prefill_tokens, kPrefillCut);
     options.busy_prefill_tokens = std::max(options.busy_prefill_tokens, kPrefillCut);
     BLOOM_TRY(options.table, choose_table(options.table));
+    const auto kv_type = options.precise ? kernels::KvType::f32 : kernels::KvType::f16;
+    BLOOM_OK(check_fits(file, options.n_layers, kv_type, options.available_bytes));
     BLOOM_TRY(PromptMaker prompts, PromptMaker::create(file, options.render_ms_max));
     std::unique_ptr<compute::PackedCache> packed;
     if (!options.packed_cache.empty()) {
@@ -72,7 +75,6 @@ Result<std::unique_ptr<Engine>> Engine::create(ModelFile file, const EngineOptio
     if (packed && packed->has_file()) file.skip_read_ahead();
     auto backend = compute::make_cpu_backend(
         {options.table, options.team, options.precise, true, packed.get()});
-    const auto kv_type = options.precise ? kernels::KvType::f32 : kernels::KvType::f16;
     BLOOM_TRY(std::unique_ptr<const Graph> graph,
               load_graph(file, *backend,
                          {options.n_layers, kv_type, options.speculate && options.draft_head}));

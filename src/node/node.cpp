@@ -165,6 +165,7 @@ Result<> Node::open_store() {
     services_.emplace(registry_, admission_, *keys_);
     services_->cors = api::CorsPolicy(options_.cors_origins);
     services_->version = std::string(version());
+    services_->list_catalog = options_.list_catalog;
     router_.emplace(api::make_router(*services_));
     return {};
 }

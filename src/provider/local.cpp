@@ -2,8 +2,8 @@
 #include <atomic>
 #include <chrono>
 #include <exception>
-#include <map>
 #include <new>
+#include <optional>
 #include <unistd.h>
 
 #include <fmt/format.h>
@@ -15,6 +15,7 @@
 #include <bloom/hw/memory_info.hpp>
 #include <bloom/provider/kernel_choice.hpp>
 #include <bloom/provider/local.hpp>
+#include <bloom/provider/model_folder.hpp>
 #include <bloom/provider/model_source.hpp>
 #include <bloom/rt/compute_pool.hpp>
 
@@ -78,22 +79,6 @@ gen::Event refusal(const Error& error) {
     return event;
 }
 
-/// How most bytes of the file are stored: `8bit`, or the name of a floating-point type.
-std::string quantization_of(const engine::ModelFile& file) {
-    using engine::StorageType;
-    std::map<StorageType, std::uint64_t> bytes;
-    for (const engine::TensorInfo& tensor : file.tensors())
-        bytes[tensor.type] += tensor.bytes;
-    const auto most = std::max_element(bytes.begin(), bytes.end(),
-                                       [](auto& a, auto& b) { return a.second < b.second; });
-    if (most == bytes.end()) return {};
-    // Affine codes come four to a word.
-    const StorageType type = most->first;
-    if (type == StorageType::q8_0 || type == StorageType::u32 || type == StorageType::u8)
-        return "8bit";
-    return std::string(engine::to_string(type));
-}
-
 class Local final : public LocalProvider,
                     private rt::StepJob,
                     private engine::EventSink,
@@ -102,6 +87,7 @@ public:
     Local(rt::ShardSet& shards, registry::ProviderIdentity identity, const LocalOptions& options,
           const kernels::KernelTable* table)
         : shards_(shards), identity_(std::move(identity)), options_(options), table_(table),
+          catalog_(options.catalog != nullptr ? *options.catalog : registry::Catalog::built_in()),
           team_(make_team(options.n_threads)), homes_(shards.size()),
           current_(shards.size(), nullptr) {}
 
@@ -149,18 +135,15 @@ public:
     }
 
     rt::Task<Result<>> load(std::string model) override {
-        ModelSource source = ModelSource::parse(model);
-        const std::string id =
-            source.alias.empty() ? default_model_id(source.source) : source.alias;
         auto loading = std::make_shared<Loading>();
-        BLOOM_CO_OK(
-            co_await round_trip([this, id, loading] { return engine_reserve(id, *loading); }));
-        // Everybody else's streams go on meanwhile.
-        Result<> made = co_await rt::run_blocking([this, path = std::move(source.source), loading] {
-            return make_engine(path, *loading);
-        });
-        co_return co_await round_trip([this, id, loading, made = std::move(made)]() mutable {
-            return engine_attach(id, *loading, std::move(made));
+        loading->source = ModelSource::parse(model);
+        // Everybody else's streams go on while files are read.
+        BLOOM_CO_OK(co_await rt::run_blocking([this, loading] { return open_file(*loading); }));
+        BLOOM_CO_OK(co_await round_trip([this, loading] { return engine_reserve(*loading); }));
+        Result<> made =
+            co_await rt::run_blocking([this, loading] { return make_engine(*loading); });
+        co_return co_await round_trip([this, loading, made = std::move(made)]() mutable {
+            return engine_attach(*loading, std::move(made));
         });
     }
 
@@ -351,15 +334,38 @@ private:
 
     /// A model on its way in. Passed from thread to thread, used by one at a time.
     struct Loading {
-        bool alone = false; ///< nobody else computes
+        ModelSource source;
+        std::string id;
+        const registry::CatalogEntry* entry = nullptr; ///< of the catalog; nullptr: none
+        std::string quantization;
+        std::optional<engine::ModelFile> file; ///< until the engine has it
+        bool alone = false;                    ///< nobody else computes
         std::unique_ptr<ModelTeam> team;
         std::unique_ptr<engine::Engine> engine; // goes before its team
     };
 
-    Result<> engine_reserve(const std::string& id, Loading& loading) {
+    /// Opens the file and finds the id to serve it under. Thread: any.
+    Result<> open_file(Loading& loading) const {
+        const auto& [source, alias] = loading.source;
+        auto file = open_model(source);
+        if (!file) return std::unexpected(std::move(file).error());
+        const registry::ModelFacts facts = facts_of(*file, source, alias);
+        loading.file = std::move(*file);
+        loading.quantization = facts.quantization;
+        loading.entry = catalog_.recognise(facts);
+        loading.id = !alias.empty()             ? alias
+                     : loading.entry != nullptr ? loading.entry->id
+                                                : default_model_id(source);
+        return {};
+    }
+
+    Result<> engine_reserve(Loading& loading) {
+        const std::string& id = loading.id;
         if (host_.loaded(id) || std::ranges::find(loading_, id) != loading_.end()) {
             return Error{Code::already_exists,
-                         fmt::format("model {}: loaded already; give it another alias", id)};
+                         fmt::format("model {}: {} is loaded already; give this one another name: "
+                                     "{}=NAME",
+                                     loading.source.source, id, loading.source.source)};
         }
         loading.alone = host_.ids().empty() && loading_.empty();
         loading_.push_back(id);
@@ -367,9 +373,7 @@ private:
     }
 
     /// Thread: any but the engine's, which goes on meanwhile.
-    Result<> make_engine(const std::string& path, Loading& loading) const {
-        auto file = open_model(path);
-        if (!file) return std::unexpected(std::move(file).error());
+    Result<> make_engine(Loading& loading) const {
         loading.team = std::make_unique<ModelTeam>(*team_, loading.alone);
         engine::EngineOptions options;
         options.team = loading.team.get();
@@ -386,17 +390,21 @@ private:
         options.speculate = options_.speculate;
         options.draft_head = options_.draft_head;
         options.state_cache_bytes = options_.state_cache_bytes;
+        options.available_bytes = static_cast<std::int64_t>(hw::read_memory_info().usable_bytes());
         options.kv_budget_bytes =
             options_.kv_cache_bytes > 0 ? options_.kv_cache_bytes : kv_budget_of_this_machine();
-        auto engine = engine::Engine::create(std::move(*file), options);
+        auto engine = engine::Engine::create(std::move(*loading.file), options);
+        loading.file.reset();
         if (!engine) {
-            return std::unexpected(std::move(engine).error().with_context("model " + path));
+            return std::unexpected(
+                std::move(engine).error().with_context("model " + loading.source.source));
         }
         loading.engine = std::move(*engine);
         return {};
     }
 
-    Result<> engine_attach(const std::string& id, Loading& loading, Result<> made) {
+    Result<> engine_attach(Loading& loading, Result<> made) {
+        const std::string& id = loading.id;
         std::erase(loading_, id);
         std::erase_if(model_teams_, [&](const auto& t) { return !host_.loaded(t.first); });
         if (!made) {
@@ -405,23 +413,26 @@ private:
             return made;
         }
         const engine::EngineInfo info = loading.engine->info();
-        std::string quantization = quantization_of(loading.engine->file());
         loading.team->join();
         model_teams_.emplace_back(id, std::move(loading.team));
         BLOOM_OK(host_.add(id, std::move(loading.engine)));
-        list_model(id, info, std::move(quantization));
+        list_model(loading, info);
         log::info("model {} is ready: {} ({}), {} kernels, context {}", id, info.name, info.arch,
                   info.kernel_isa, info.ctx_len);
         return {};
     }
 
-    void list_model(const std::string& id, const engine::EngineInfo& info,
-                    std::string quantization) {
+    void list_model(const Loading& loading, const engine::EngineInfo& info) {
         registry::ModelInfo model;
-        model.id = id;
-        model.display_name = info.name.empty() ? id : info.name;
+        model.id = loading.id;
+        model.display_name = info.name.empty() ? loading.id : info.name;
+        if (loading.entry != nullptr) {
+            model.catalog_id = loading.entry->id;
+            model.display_name = loading.entry->display_name;
+            model.max_output_length = std::min(loading.entry->max_output_length, info.ctx_len);
+        }
         model.architecture = info.arch;
-        model.quantization = std::move(quantization);
+        model.quantization = loading.quantization;
         model.created = loaded_at_;
         model.size_bytes = info.file_bytes;
         model.context_length = info.ctx_len;
@@ -444,6 +455,7 @@ private:
     registry::ProviderIdentity identity_;
     LocalOptions options_;
     const kernels::KernelTable* table_;
+    const registry::Catalog& catalog_;
     std::int64_t loaded_at_ = std::chrono::duration_cast<std::chrono::seconds>(
                                   std::chrono::system_clock::now().time_since_epoch())
                                   .count();

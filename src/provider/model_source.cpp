@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <bloom/base/text.hpp>
+#include <bloom/provider/model_folder.hpp>
 #include <bloom/provider/model_source.hpp>
 #include <bloom/provider/null_link.hpp>
 
@@ -39,6 +40,10 @@ ByteSpan built_in_model() noexcept {
 }
 
 ModelSource ModelSource::parse(std::string_view text) {
+    const registry::Catalog& catalog = registry::Catalog::built_in();
+    const auto exists = [&](std::string_view source) {
+        return provider::exists(source) || catalog.find(source) != nullptr;
+    };
     if (exists(text)) return {std::string(text), {}};
     for (std::size_t at = text.rfind('='); at != std::string_view::npos && at != 0;
          at = text.rfind('=', at - 1)) {
@@ -73,9 +78,7 @@ Result<engine::ModelFile> open_model(std::string_view source) {
 
 std::string default_model_id(std::string_view source) {
     if (source == kBuiltInModel) return std::string(source);
-    std::filesystem::path path(source);
-    if (path.filename().empty()) path = path.parent_path();
-    return path.extension() == ".gguf" ? path.stem().string() : path.filename().string();
+    return names_of_path(std::filesystem::path(source)).front();
 }
 
 } // namespace bloom::provider

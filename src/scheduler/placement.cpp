@@ -62,6 +62,25 @@ place(const registry::Registry& registry, const gen::Generation& request,
         NoPlace{drained ? NoPlace::Reason::draining : NoPlace::Reason::exhausted, {}});
 }
 
+std::string resolve_model(const registry::Registry& registry, const registry::Catalog& catalog,
+                          std::string_view name) {
+    const registry::CatalogEntry* const entry = catalog.find(name);
+    std::string held_as;
+    const auto links = registry.links();
+    for (const auto& link : *links) {
+        const registry::Capacity capacity = link->capacity();
+        for (const registry::ModelInfo& info : *capacity.models) {
+            if (info.id == name) return info.id;
+            if (entry == nullptr) continue;
+            // The build's own id before names that somebody gave it.
+            if (info.id == entry->id || (info.catalog_id == entry->id && held_as.empty()))
+                held_as = info.id;
+        }
+    }
+    if (!held_as.empty()) return held_as;
+    return entry != nullptr ? entry->id : std::string(name);
+}
+
 std::optional<registry::ModelInfo> find_model(const registry::Registry& registry,
                                               std::string_view id) {
     const auto links = registry.links();

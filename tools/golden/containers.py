@@ -73,6 +73,23 @@ def _string(text):
     return struct.pack("<Q", len(raw)) + raw
 
 
+def _scalar(value, int_kind):
+    """(GGUF type, bytes)"""
+    if isinstance(value, bool):
+        return 7, struct.pack("<B", value)
+    if isinstance(value, int):
+        return int_kind, struct.pack("<I" if int_kind == 4 else "<i", value)
+    if isinstance(value, float):
+        return 6, struct.pack("<f", value)
+    return 8, _string(value)
+
+
+def _array(values):
+    kinds, raw = zip(*(_scalar(v, 5) for v in values))
+    assert len(set(kinds)) == 1
+    return struct.pack("<IQ", kinds[0], len(values)) + b"".join(raw)
+
+
 class Gguf:
     ALIGNMENT = 32
 
@@ -81,21 +98,19 @@ class Gguf:
         self.tensors = []
 
     def put(self, key, value):
-        """Python's type decides: bool, int (u32), float (f32), str, list of str."""
-        if isinstance(value, bool):
-            body = struct.pack("<IB", 7, value)
-        elif isinstance(value, int):
-            body = struct.pack("<II", 4, value)
-        elif isinstance(value, float):
-            body = struct.pack("<If", 6, value)
-        elif isinstance(value, str):
-            body = struct.pack("<I", 8) + _string(value)
+        """Python's type decides: bool, int (u32), float (f32), str, or a list of one of them (ints then as i32)."""
+        if isinstance(value, (list, tuple)):
+            body = struct.pack("<I", 9) + _array(value)
         else:
-            body = struct.pack("<IIQ", 9, 8, len(value)) + b"".join(map(_string, value))
+            kind, raw = _scalar(value, 4)
+            body = struct.pack("<I", kind) + raw
         self.keys.append(_string(key) + body)
 
     def put_i32_array(self, key, values):
-        self.keys.append(_string(key) + struct.pack("<IIQ", 9, 5, len(values)) + struct.pack(f"<{len(values)}i", *values))
+        self.put(key, [int(v) for v in values])
+
+    def put_f32_array(self, key, values):
+        self.put(key, [float(v) for v in values])
 
     def add(self, name, shape, kind, data):
         """shape: outermost first; the file wants it reversed."""

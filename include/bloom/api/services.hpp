@@ -10,6 +10,7 @@
 #include <bloom/base/snapshot.hpp>
 #include <bloom/http/router.hpp>
 #include <bloom/http/server.hpp>
+#include <bloom/registry/catalog.hpp>
 #include <bloom/registry/registry.hpp>
 #include <bloom/scheduler/admission.hpp>
 
@@ -33,6 +34,8 @@ struct Services {
     CorsPolicy cors{{}};
     std::string version = {};
     InferenceLimits limits = {};
+    const registry::Catalog* catalog = &registry::Catalog::built_in(); ///< never null
+    bool list_catalog = false; ///< entries that nobody serves are in /v1/models, too
 
     std::atomic<bool> draining{false};
     std::atomic<std::int64_t> n_active{0}; ///< inference requests between admission and settlement

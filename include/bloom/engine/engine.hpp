@@ -50,6 +50,9 @@ struct EngineOptions {
     std::int32_t max_seqs = 16; ///< sequences computed side by side; at least kMaxChoices are
     std::int32_t max_waiting = 1024;
     std::int64_t kv_budget_bytes = kDefaultKvBudgetBytes;
+    /// Memory that may be used now: a model that needs more is refused before it is loaded, see
+    /// check_fits(). 0: unknown.
+    std::int64_t available_bytes = 0;
     /// Prompt tokens per step, which bounds how long a cancel waits. 0: 256, and 512 with experts,
     /// whose weights a step reads almost whole however many tokens it has.
     std::int32_t prefill_tokens = 0;

@@ -17,8 +17,8 @@ namespace bloom::node {
 inline constexpr std::string_view kUrlFile = "node.url";
 
 struct ModelSpec {
-    std::string source; ///< path, or id of a built-in or catalog model
-    std::string alias;  ///< empty: its own name
+    std::string source; ///< path, or id of a built-in model
+    std::string alias;  ///< empty: the catalog's id, or its own name
 };
 
 /// Everything that a combined node is made of, as plain values.
@@ -28,6 +28,7 @@ struct NodeOptions {
     std::string owner_key;         ///< from the environment; empty: generated on the first start
     std::vector<ModelSpec> models; ///< empty: the built-in one
     std::vector<std::string> cors_origins;
+    bool list_catalog = false; ///< entries that nobody serves are in /v1/models, too
     std::string tls_certificate;
     std::string tls_key;
     std::size_t n_io_threads = 1;

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include <bloom/registry/catalog.hpp>
 #include <bloom/registry/provider_link.hpp>
 #include <bloom/rt/shard_set.hpp>
 
@@ -24,6 +25,9 @@ struct LocalOptions {
     std::int64_t state_cache_bytes = -1;
     bool precise = false;
     std::string packed_cache; ///< directory of packed weights; empty: none
+    /// What models are recognised by, outliving the provider; nullptr: the built-in catalog. A
+    /// model that it knows is served under the entry's id unless it is given another name.
+    const registry::Catalog* catalog = nullptr;
     /// What requests without a seed are drawn from; unpredictable on a real node.
     std::uint64_t seed_base = 0;
     /// The clock of deadlines and of step times, the driver's in simulation; empty: the machine's

@@ -16,7 +16,8 @@ inline constexpr std::string_view kBuiltInModel = "darkbloom/nano";
 ByteSpan built_in_model() noexcept;
 
 /// `PATH`, `ID`, `PATH=ALIAS` or `ID=ALIAS` as `--model` takes it. Paths and aliases may both hold
-/// '=' and '/': what exists is a path, and the rightmost '=' behind something that exists splits.
+/// '=' and '/': what exists is a path, what the catalog has is an id, and the rightmost '=' behind
+/// one of them splits.
 struct ModelSource {
     std::string source;
     std::string alias; ///< empty: derived from the model
@@ -31,8 +32,8 @@ Result<> check_model_source(std::string_view source);
 /// Errors: those of check_model_source and of engine::ModelFile::open.
 Result<engine::ModelFile> open_model(std::string_view source);
 
-/// The id under which a source is served when no alias is given: the built-in id, or the file's or
-/// folder's name without the extension.
+/// The id under which a source is served when no alias is given and the catalog does not know the
+/// model: the built-in id, or the file's or folder's name without the extension.
 std::string default_model_id(std::string_view source);
 
 } // namespace bloom::provider

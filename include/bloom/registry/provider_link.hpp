@@ -34,6 +34,7 @@ struct ProviderIdentity {
 
 struct ModelInfo {
     std::string id;
+    std::string catalog_id; ///< of the catalog entry that it is; empty: none
     std::string display_name;
     std::string architecture;
     std::string quantization;

@@ -10,6 +10,7 @@
 #include "compute/cpu/memory.hpp"
 #include "compute/cpu/moe.hpp"
 #include "compute/cpu/regions.hpp"
+#include "compute/cpu/states.hpp"
 
 namespace bloom::compute::cpu {
 
@@ -60,8 +61,9 @@ struct KvPool {
 struct Weight {
     kernels::PackedMatrix matrix{};
     bool is_vector = false;
-    std::int64_t n_experts = 1;   ///< matrices of this shape, one after the other
-    std::size_t expert_bytes = 0; ///< from one to the next
+    std::int64_t n_experts = 1;    ///< matrices of this shape, one after the other
+    std::size_t expert_bytes = 0;  ///< from one to the next
+    const float* by_tap = nullptr; ///< of a convolution's vector: [taps, channels]
 
     kernels::PackedMatrix expert(std::int64_t e) const noexcept {
         kernels::PackedMatrix one = matrix;
@@ -81,6 +83,7 @@ struct Buffer {
 
 struct Compiled {
     PlanKey key;
+    bool recurrent = false; ///< it has a DeltaRuleOp
     RegionList list;
     std::vector<Buffer> buffers;
 };
@@ -106,6 +109,10 @@ struct StepPhase {
         moe_prepare,      ///< a MoeRegion's choices and activations, each row once
         moe_gate_up,      ///< the chosen experts' first two products, activation, quantising
         moe_down,         ///< their last product and the weighted sums
+        delta_mix,        ///< a DeltaRegion's convolution, norms and gates, by heads
+        delta_heads,      ///< its delta rule by whole heads, with their norm where it is per head
+        delta_panels,     ///< the same cut finer, without a norm
+        delta_norm,       ///< the norm by rows
     };
 
     Kind kind;
@@ -157,6 +164,9 @@ struct AttentionScratch {
     float* tail; ///< parts, chunk by chunk, of a block that an earlier worker began
 };
 
+/// silu_mul and its like.
+using GateKernel = decltype(kernels::KernelTable::silu_mul);
+
 class CpuBackend final : public Backend {
 public:
     explicit CpuBackend(const CpuBackendOptions& options);
@@ -201,6 +211,16 @@ private:
     Result<> reserve_expert_scratch(const Plan& plan);
     Result<> reserve_expert_scratch(const Plan& plan, const MoeOp& op);
 
+    Result<> prepare_delta(const Plan& plan);
+    Result<> lay_out_taps(WeightId id);
+    Result<> reserve_carried(const Plan& plan);
+
+    // states
+    void check_slot(std::int32_t slot) const;
+    void check_settled(std::int32_t slot) const;
+    void settle_layer(std::int32_t slot, std::int32_t layer, std::int32_t n_confirmed, int worker);
+    void copy_shared(std::uint8_t* to, const std::uint8_t* from, std::size_t bytes);
+
     // run
     void check_inputs(const Compiled& plan, const StepInputs& inputs);
     void add_phases(const Region& region);
@@ -209,6 +229,8 @@ private:
     void run_phase(const StepPhase& phase, int worker);
     void run_rows(const RowsRegion& region, int worker);
     void run_row(const RowOp& op, std::int64_t row);
+    void add_row(const AddOp& op, std::int64_t row);
+    GateKernel gate_kernel(GateActivation activation) const noexcept;
     void run_prepare(const MatmulRegion& region, int worker);
     void run_multiply(const MatmulRegion& region, int worker);
     void run_prepare_multiply(const MatmulRegion& region, int worker);
@@ -236,8 +258,10 @@ private:
     bool splits_a_block(const AttentionWork& work) const noexcept;
 
     Activations lay_out(const MatmulRegion& region, std::uint8_t* at, std::int64_t rows) const;
-    void prepare(const MatmulRegion& region, const Activations& a, std::int64_t begin,
-                 std::int64_t end, const Range& keep);
+    void prepare(const MatmulRegion& region, const Activations& a, std::int64_t n,
+                 std::int64_t begin, std::int64_t end, const Range& keep);
+    void prepare_some(const MatmulRegion& region, const Activations& a, std::int64_t n,
+                      std::int64_t begin, std::int64_t end, const Range& keep);
     /// The input row that the region's norm reads. A looked-up row goes to `own` and its columns
     /// `keep` to the region's input; all of it there at once when `keep` is everything.
     const float* source_row(const MatmulRegion& region, std::int64_t t, float* own,
@@ -258,10 +282,54 @@ private:
     void route_row(const RouteOp& op, std::int64_t row, std::int32_t* ids, float* weights) const;
     void quantise_inputs(const MoeStep& step, std::int64_t begin, std::int64_t end) const;
     void order_pairs(const MoeRegion& region, const MoeStep& step, int worker) const;
+    void take_inputs(const MoeStep& step, std::int32_t expert,
+                     kernels::QuantisedActivations (&inputs)[2]) const;
+    void order_hidden(const MoeStep& step, std::int32_t expert, const float* h, std::int64_t stride,
+                      Range columns, float* room) const;
     void gate_up_block(const MoeStep& step, std::int32_t expert, std::int64_t begin,
-                       std::int64_t end, const std::uint8_t* next) const;
+                       std::int64_t end, const std::uint8_t* next,
+                       const kernels::QuantisedActivations (&inputs)[2]) const;
     void down_block(const MoeRegion& region, const MoeStep& step, std::int64_t begin,
                     std::int64_t end, std::int64_t next) const;
+
+    /// A head of q, k or v between convolution and delta rule.
+    struct MixedHead {
+        std::int64_t channel; ///< its first
+        std::int64_t dim;
+        float scale; ///< after its norm; 0: it has none
+        float* rows; ///< [rows of the plan, dim]
+    };
+
+    void begin_recurrent(const StepInputs& in);
+    void check_recurrent(const RecurrentStep& step) const;
+    void end_recurrent();
+    std::int64_t delta_cost(const RecurrentStep& step) const noexcept;
+    void add_delta_phases(const Region& region);
+    bool norms_by_head(const DeltaRegion& region) const noexcept;
+    float* delta_at(std::int64_t offset) const noexcept;
+    const float* qkv_row(const DeltaRuleOp& op, const RecurrentStep& step,
+                         std::int64_t at) const noexcept;
+    void keep_history(const DeltaRuleOp& op, const RecurrentStep& step, std::int64_t n_rows,
+                      const Range& channels, std::int32_t slot) const;
+    MixedHead mixed_head(const DeltaLayout& layout, std::int64_t unit) const noexcept;
+    void run_delta_mix(const DeltaRuleOp& op, int worker);
+    void make_gates(const DeltaRuleOp& op, const RecurrentStep& step, const DeltaLayout& layout,
+                    const Range& heads) const;
+    void mix_heads(const DeltaRuleOp& op, const RecurrentStep& step, const DeltaLayout& layout,
+                   const Range& units) const;
+    void exchange_keys(const DeltaRuleOp& op, const RecurrentStep& step, const DeltaLayout& layout,
+                       std::int64_t head) const;
+    void run_panels(const DeltaRuleOp& op, const RecurrentStep& step, const DeltaLayout& layout,
+                    std::int64_t head, std::int64_t panel, int n_panels) const;
+    template <class Work>
+    void for_my_units(std::int64_t n_units, int worker, const Work& work) const;
+    void run_delta_panels(const DeltaRuleOp& op, int worker);
+    void run_delta_heads(const DeltaRegion& region, int worker);
+    void run_delta_norm(const DeltaRegion& region, int worker);
+    void gated_norm_row(const GatedNormOp& op, std::int64_t row) const;
+    float* carried_row(std::int64_t row) const;
+    void keep_row(const KeepRowsOp& op, std::int64_t row) const;
+    void carry_row(const CarriedRowsOp& op, std::int64_t row) const;
 
     std::int64_t count(RowKind kind) const noexcept {
         return static_cast<std::int64_t>(kind == RowKind::tokens ? inputs_->tokens.size()
@@ -281,6 +349,11 @@ private:
 
     const Weight& weight(WeightId id) const noexcept { return weights_[index_of(id)]; }
 
+    /// A norm's weight; null where it has none.
+    const float* norm_weight(const RmsNormOp& op) const noexcept {
+        return op.weight == WeightId::none ? nullptr : weight(op.weight).vector();
+    }
+
     bool quantised(const Weight& w) const noexcept {
         return !options_.precise && kernels::is_quantised(w.matrix.format);
     }
@@ -293,11 +366,15 @@ private:
     std::vector<Weight> weights_;
     std::vector<RopeTable> ropes_;
     std::vector<KvPool> pools_;
+    StatePool states_;
     std::deque<Compiled> compiled_; ///< plan_ stays while others are added
 
     Mapping shared_;   ///< intermediate tensors
     Mapping prepared_; ///< activations prepared once for all workers
     Mapping hidden_;   ///< what lies between the products of a MoeRegion, by pair
+    Mapping delta_;    ///< see DeltaLayout
+    Mapping carried_;  ///< [rows, carried_cols_], what the last KeepRowsOp kept
+    std::int64_t carried_cols_ = 0;
     std::vector<WorkerScratch> workers_;
     std::size_t worker_bytes_ = 0;
     std::size_t expert_bytes_ = 0; ///< of each worker
@@ -306,6 +383,8 @@ private:
     const Compiled* plan_ = nullptr;
     const StepInputs* inputs_ = nullptr;
     std::vector<StepPhase> phases_;
+    std::vector<RecurrentStep>
+        recurrent_; ///< sequences of the step, where the plan has such layers
     std::int64_t n_logits_ = 0;
     std::vector<std::int32_t> best_; ///< [workers, rows]: sample()'s choice in each worker's part
 

@@ -135,7 +135,7 @@ public:
             if (const auto* logits = std::get_if<LogitsOp>(&ops_[at_].body)) {
                 out_.logits = logits->in;
                 ++at_;
-            } else if (!take_matmul() && !take_attention() && !take_experts()) {
+            } else if (!take_matmul() && !take_attention() && !take_experts() && !take_delta()) {
                 take_rows();
             }
         }
@@ -183,13 +183,19 @@ private:
 
     void take_epilogue(MatmulRegion& region, std::size_t& i) {
         const auto& targets = region.targets;
-        if (const GatedMulOp* silu = op_at<GatedMulOp>(i); silu != nullptr && targets.size() == 2) {
-            if (silu->activation == GateActivation::silu && silu->gate == targets[0].out &&
-                silu->up == targets[1].out && silu->out != region.in) {
-                region.epilogue = MatmulRegion::Epilogue::silu_mul;
-                region.epilogue_out = silu->out;
+        if (const GatedMulOp* mul = op_at<GatedMulOp>(i); mul != nullptr && targets.size() == 2) {
+            if (mul->gate == targets[0].out && mul->up == targets[1].out && mul->out != region.in) {
+                region.epilogue = MatmulRegion::Epilogue::gated_mul;
+                region.epilogue_out = mul->out;
+                region.activation = mul->activation;
                 ++i;
             }
+        } else if (const SoftcapOp* cap = op_at<SoftcapOp>(i);
+                   cap != nullptr && targets.size() == 1 && cap->x == targets[0].out) {
+            region.epilogue = MatmulRegion::Epilogue::softcap;
+            region.epilogue_out = cap->x;
+            region.cap = cap->cap;
+            ++i;
         } else if (const AddOp* add = op_at<AddOp>(i);
                    add != nullptr && add->gate == TensorId::none && targets.size() == 1) {
             // Others still read the input while this worker writes its rows.
@@ -273,8 +279,22 @@ private:
         return true;
     }
 
+    bool take_delta() {
+        const DeltaRuleOp* delta = op_at<DeltaRuleOp>(at_);
+        if (delta == nullptr) return false;
+        DeltaRegion region{*delta, std::nullopt};
+        ++at_;
+        if (const GatedNormOp* norm = op_at<GatedNormOp>(at_);
+            fuse_ && norm != nullptr && norm->in == delta->out) {
+            region.norm = *norm;
+            ++at_;
+        }
+        out_.regions.emplace_back(region);
+        return true;
+    }
+
     /// Whether the operations before an attention touch nothing but its q and one stored k, v of
-    /// its own layer, head by head and in place.
+    /// its own layer, head by head. Values may be made from keys; all else is in place.
     bool by_head(const std::vector<RowOp>& prepare, const AttentionOp& attention,
                  TensorId& k) const {
         const auto* store = std::get_if<KvStoreOp>(&prepare.back());
@@ -286,13 +306,14 @@ private:
         for (std::size_t i = 0; i + 1 < prepare.size(); ++i) {
             TensorId x = TensorId::none;
             if (const auto* norm = std::get_if<RmsNormOp>(&prepare[i])) {
-                if (norm->in != norm->out || norm->width != q_width) return false;
-                x = norm->in;
+                const bool v_from_k = norm->in == k && norm->out == store->v;
+                if ((norm->in != norm->out && !v_from_k) || norm->width != q_width) return false;
+                x = norm->out;
             } else if (const auto* rope = std::get_if<RopeOp>(&prepare[i])) {
                 if (rope->head_dim != q_width) return false;
                 x = rope->x;
             }
-            if (x != attention.q && x != k) return false;
+            if (x != attention.q && x != k && x != store->v) return false;
         }
         return true;
     }
@@ -301,7 +322,8 @@ private:
         return std::visit(
             [&](const auto& o) {
                 using T = std::decay_t<decltype(o)>;
-                if constexpr (std::is_same_v<T, RopeOp>) {
+                if constexpr (std::is_same_v<T, RopeOp> || std::is_same_v<T, ScaleOp> ||
+                              std::is_same_v<T, SoftcapOp>) {
                     return plan_.desc(o.x).rows;
                 } else if constexpr (std::is_same_v<T, KvStoreOp>) {
                     return plan_.desc(o.k).rows;
@@ -309,6 +331,8 @@ private:
                     return plan_.desc(o.into).rows;
                 } else if constexpr (std::is_same_v<T, RouteOp>) {
                     return plan_.desc(o.ids).rows;
+                } else if constexpr (std::is_same_v<T, KeepRowsOp>) {
+                    return plan_.desc(o.in).rows;
                 } else {
                     return plan_.desc(o.out).rows;
                 }
@@ -320,10 +344,14 @@ private:
         std::optional<RowOp> op = as_row_op(ops_[at_].body);
         BLOOM_CHECK(op.has_value());
         const RowKind rows = rows_of(*op);
-        // A gather reads rows that other workers may still be writing: it starts a region.
+        // A gather reads rows that other workers may still be writing: it starts a region. So do
+        // rows carried over, and what is kept must not replace them while others read.
         auto* last = out_.regions.empty() ? nullptr : std::get_if<RowsRegion>(&out_.regions.back());
         const bool joins = fuse_ && last != nullptr && last->rows == rows &&
-                           !std::holds_alternative<GatherRowsOp>(*op);
+                           !std::holds_alternative<GatherRowsOp>(*op) &&
+                           !std::holds_alternative<CarriedRowsOp>(*op) &&
+                           !(std::holds_alternative<KeepRowsOp>(*op) &&
+                             std::holds_alternative<CarriedRowsOp>(last->ops.front()));
         if (!joins) {
             out_.regions.emplace_back(RowsRegion{{}, rows});
             last = std::get_if<RowsRegion>(&out_.regions.back());

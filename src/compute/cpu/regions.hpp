@@ -14,7 +14,8 @@ namespace bloom::compute::cpu {
 /// Work that needs only one row at a time: consecutive operations of this kind run row by row
 /// without a barrier between them.
 using RowOp =
-    std::variant<EmbedOp, RmsNormOp, AddOp, RopeOp, KvStoreOp, GatedMulOp, RouteOp, GatherRowsOp>;
+    std::variant<EmbedOp, RmsNormOp, AddOp, ScaleOp, SoftcapOp, RopeOp, KvStoreOp, GatedMulOp,
+                 RouteOp, GatedNormOp, KeepRowsOp, CarriedRowsOp, ConcatOp, GatherRowsOp>;
 
 struct RowsRegion {
     std::vector<RowOp> ops;
@@ -23,7 +24,7 @@ struct RowsRegion {
 
 /// All products of one input. Workers own ranges of output rows.
 struct MatmulRegion {
-    enum class Epilogue : std::uint8_t { none, add, silu_mul };
+    enum class Epilogue : std::uint8_t { none, add, gated_mul, softcap };
 
     TensorId in = TensorId::none;  ///< the norm's input when there is a norm
     std::optional<RmsNormOp> norm; ///< its output exists only inside the region
@@ -34,6 +35,8 @@ struct MatmulRegion {
     std::vector<MatmulOp> targets;
     Epilogue epilogue = Epilogue::none;
     TensorId epilogue_out = TensorId::none;
+    GateActivation activation = GateActivation::silu; ///< of a gated_mul
+    float cap = 0.0F;                                 ///< of a softcap
 };
 
 /// Attention; `prepare` (norms per head, rotation, store) runs per (row, kv head) just before it
@@ -52,7 +55,13 @@ struct MoeRegion {
     TensorId add_into = TensorId::none; ///< what op's result is added to, besides being stored
 };
 
-using Region = std::variant<RowsRegion, MatmulRegion, AttentionRegion, MoeRegion>;
+/// The delta rule with the convolution before it and the norm of its heads after it.
+struct DeltaRegion {
+    DeltaRuleOp op{};
+    std::optional<GatedNormOp> norm;
+};
+
+using Region = std::variant<RowsRegion, MatmulRegion, AttentionRegion, MoeRegion, DeltaRegion>;
 
 /// Groups the operations of a plan; with `fuse` false each becomes a region of its own.
 /// `logits` is the tensor named by the plan's LogitsOp, or none.

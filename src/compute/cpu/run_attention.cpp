@@ -273,14 +273,15 @@ void CpuBackend::prepare_head(const AttentionRegion& region, std::int64_t r, std
         }
         const auto* norm = std::get_if<RmsNormOp>(&any);
         const auto* rope = std::get_if<RopeOp>(&any);
-        const TensorId x = norm != nullptr ? norm->in : rope->x;
+        const TensorId x = norm != nullptr ? norm->out : rope->x;
         const bool is_q = x == region.op.q;
         const std::int32_t first = is_q ? kv_head * ratio : kv_head;
         const std::int32_t last = is_q ? first + ratio : first + 1;
         for (std::int32_t h = first; h < last; ++h) {
             float* const head = row(x, r) + h * dim;
             if (norm != nullptr) {
-                table_.rms_norm(head, weight(norm->weight).vector(), norm->eps, dim, head);
+                table_.rms_norm(row(norm->in, r) + h * dim, norm_weight(*norm), norm->eps, dim,
+                                head);
             } else {
                 const RopeTable& table = ropes_[index_of(rope->table)];
                 table_.rope(head, table.cos(position), table.sin(position), table.pairs);

@@ -22,6 +22,9 @@ kernels::QuantisedActivations rows_from(const kernels::QuantisedActivations& a, 
 constexpr kernels::WeightFormat kAny32 = kernels::WeightFormat::q8_0;
 constexpr kernels::WeightFormat kAny64 = kernels::WeightFormat::affine8_f32;
 
+/// Rows that are quantised before they are brought into order: they stay in the caches meanwhile.
+constexpr std::int64_t kOrderRows = 16;
+
 } // namespace
 
 Activations CpuBackend::lay_out(const MatmulRegion& region, std::uint8_t* at,
@@ -43,14 +46,18 @@ Activations CpuBackend::lay_out(const MatmulRegion& region, std::uint8_t* at,
                      i32(l.i32),
                      f32(l.m32),
                      l.q_stride,
-                     l.g32_stride};
+                     l.g32_stride,
+                     nullptr,
+                     at + l.o32};
         } else {
             a.q64 = {reinterpret_cast<std::int8_t*>(at + l.q64),
                      f32(l.s64),
                      i32(l.i64),
                      f32(l.m64),
                      l.q_stride,
-                     l.g64_stride};
+                     l.g64_stride,
+                     nullptr,
+                     at + l.o64};
         }
     }
     return a;
@@ -75,12 +82,17 @@ const float* CpuBackend::source_row(const MatmulRegion& region, std::int64_t t, 
     return own;
 }
 
-void CpuBackend::prepare(const MatmulRegion& region, const Activations& a, std::int64_t begin,
-                         std::int64_t end, const Range& keep) {
-    if (begin >= end) return;
+void CpuBackend::prepare(const MatmulRegion& region, const Activations& a, std::int64_t n,
+                         std::int64_t begin, std::int64_t end, const Range& keep) {
+    for (std::int64_t t = begin; t < end; t += kOrderRows)
+        prepare_some(region, a, n, t, std::min(t + kOrderRows, end), keep);
+}
+
+void CpuBackend::prepare_some(const MatmulRegion& region, const Activations& a, std::int64_t n,
+                              std::int64_t begin, std::int64_t end, const Range& keep) {
     const std::int64_t k = buffer(region.in).cols;
     if (region.norm) {
-        const float* const w = weight(region.norm->weight).vector();
+        const float* const w = norm_weight(*region.norm);
         // a.x is this block's own memory when there is a norm.
         auto* const x = const_cast<float*>(a.x);
         for (std::int64_t t = begin; t < end; ++t) {
@@ -88,13 +100,17 @@ void CpuBackend::prepare(const MatmulRegion& region, const Activations& a, std::
             table_.rms_norm(source_row(region, t, out, keep), w, region.norm->eps, k, out);
         }
     }
-    const float* const x = a.x + begin * a.x_stride;
-    if (a.q32.q != nullptr) {
-        table_.quantise(kAny32, x, a.x_stride, end - begin, k, rows_from(a.q32, begin));
-    }
-    if (a.q64.q != nullptr) {
-        table_.quantise(kAny64, x, a.x_stride, end - begin, k, rows_from(a.q64, begin));
-    }
+    const auto quantise = [&](kernels::WeightFormat format,
+                              const kernels::QuantisedActivations& q) {
+        if (q.q == nullptr) return;
+        table_.quantise(format, a.x + begin * a.x_stride, a.x_stride, end - begin, k,
+                        rows_from(q, begin));
+        // The place is this block's own memory.
+        table_.order_activations(format, q, n, k, begin, end, 0, k,
+                                 const_cast<std::uint8_t*>(q.in_order));
+    };
+    quantise(kAny32, a.q32);
+    quantise(kAny64, a.q64);
 }
 
 void CpuBackend::multiply_rows(const MatmulOp& op, const Activations& a, std::int64_t n,
@@ -117,13 +133,22 @@ void CpuBackend::multiply_rows(const MatmulOp& op, const Activations& a, std::in
 void CpuBackend::finish_rows(const MatmulRegion& region, std::int64_t n, std::int64_t begin,
                              std::int64_t end) {
     const TensorId first = region.targets[0].out;
+    const GateKernel multiply_gate = gate_kernel(region.activation);
     for (std::int64_t t = 0; t < n; ++t) {
         float* const out = row(region.epilogue_out, t) + begin;
-        if (region.epilogue == MatmulRegion::Epilogue::silu_mul) {
-            table_.silu_mul(row(first, t) + begin, row(region.targets[1].out, t) + begin,
-                            end - begin, out);
-        } else {
+        switch (region.epilogue) {
+        case MatmulRegion::Epilogue::gated_mul:
+            multiply_gate(row(first, t) + begin, row(region.targets[1].out, t) + begin, end - begin,
+                          out);
+            break;
+        case MatmulRegion::Epilogue::add:
             table_.add(out, row(first, t) + begin, end - begin);
+            break;
+        case MatmulRegion::Epilogue::softcap:
+            table_.softcap(out, region.cap, end - begin);
+            break;
+        case MatmulRegion::Epilogue::none:
+            break;
         }
     }
 }
@@ -180,7 +205,7 @@ void CpuBackend::add_matmul_phases(const Region& any) {
 void CpuBackend::run_prepare(const MatmulRegion& region, int worker) {
     const std::int64_t n = count(buffer(region.in).rows);
     const Range r = split_range(n, 1, worker, team_.size());
-    prepare(region, lay_out(region, prepared_.data(), n), r.begin, r.end,
+    prepare(region, lay_out(region, prepared_.data(), n), n, r.begin, r.end,
             {0, buffer(region.in).cols});
 }
 
@@ -194,7 +219,7 @@ void CpuBackend::run_prepare_multiply(const MatmulRegion& region, int worker) {
     std::uint8_t* const own = workers_[static_cast<std::size_t>(worker)].memory.data();
     const Activations a = lay_out(region, own, n);
     // What an embedding leaves for later is written by all together, in whole cache lines.
-    prepare(region, a, 0, n, split_range(buffer(region.in).cols, 16, worker, team_.size()));
+    prepare(region, a, n, 0, n, split_range(buffer(region.in).cols, 16, worker, team_.size()));
     multiply(region, a, n, worker);
 }
 

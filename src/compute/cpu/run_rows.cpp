@@ -29,11 +29,37 @@ void CpuBackend::store_head(const KvStoreOp& op, std::int64_t r, std::int32_t kv
                     values + token * dim * bytes);
 }
 
+GateKernel CpuBackend::gate_kernel(GateActivation activation) const noexcept {
+    switch (activation) {
+    case GateActivation::silu:
+        return table_.silu_mul;
+    case GateActivation::gelu_tanh:
+        return table_.gelu_tanh_mul;
+    case GateActivation::sigmoid:
+        break;
+    }
+    return table_.sigmoid_mul;
+}
+
+void CpuBackend::add_row(const AddOp& op, std::int64_t r) {
+    float* const into = row(op.into, r);
+    const std::int64_t cols = buffer(op.into).cols;
+    if (op.gate == TensorId::none) {
+        table_.add(into, row(op.from, r), cols);
+        return;
+    }
+    constexpr float kOne = 1.0F;
+    float factor = 0.0F;
+    table_.sigmoid_mul(row(op.gate, r), &kOne, 1, &factor);
+    table_.add_scaled(into, row(op.from, r), factor, cols);
+}
+
 void CpuBackend::look_up(const EmbedOp& op, std::int64_t r, float* out) const {
     const auto token = inputs_->tokens[static_cast<std::size_t>(r)];
     const kernels::PackedMatrix& table = weight(op.table).matrix;
     BLOOM_CHECK(token >= 0 && token < table.rows);
     table_.unpack_row(table, token, out);
+    if (op.scale != 1.0F) table_.scale(out, op.scale, table.k);
 }
 
 void CpuBackend::run_row(const RowOp& any, std::int64_t r) {
@@ -44,15 +70,21 @@ void CpuBackend::run_row(const RowOp& any, std::int64_t r) {
         void operator()(const EmbedOp& op) const { b.look_up(op, r, b.row(op.out, r)); }
 
         void operator()(const RmsNormOp& op) const {
-            const float* const w = b.weight(op.weight).vector();
+            const float* const w = b.norm_weight(op);
             const std::int64_t cols = b.buffer(op.in).cols;
             for (std::int64_t at = 0; at < cols; at += op.width) {
                 b.table_.rms_norm(b.row(op.in, r) + at, w, op.eps, op.width, b.row(op.out, r) + at);
             }
         }
 
-        void operator()(const AddOp& op) const {
-            b.table_.add(b.row(op.into, r), b.row(op.from, r), b.buffer(op.into).cols);
+        void operator()(const AddOp& op) const { b.add_row(op, r); }
+
+        void operator()(const ScaleOp& op) const {
+            b.table_.scale(b.row(op.x, r), op.factor, b.buffer(op.x).cols);
+        }
+
+        void operator()(const SoftcapOp& op) const {
+            b.table_.softcap(b.row(op.x, r), op.cap, b.buffer(op.x).cols);
         }
 
         void operator()(const RopeOp& op) const {
@@ -71,12 +103,24 @@ void CpuBackend::run_row(const RowOp& any, std::int64_t r) {
         }
 
         void operator()(const GatedMulOp& op) const {
-            b.table_.silu_mul(b.row(op.gate, r), b.row(op.up, r), b.buffer(op.out).cols,
-                              b.row(op.out, r));
+            b.gate_kernel(op.activation)(b.row(op.gate, r), b.row(op.up, r), b.buffer(op.out).cols,
+                                         b.row(op.out, r));
         }
 
         void operator()(const RouteOp& op) const {
             b.route_row(op, r, b.i32_row(op.ids, r), b.row(op.weights, r));
+        }
+
+        void operator()(const GatedNormOp& op) const { b.gated_norm_row(op, r); }
+
+        void operator()(const KeepRowsOp& op) const { b.keep_row(op, r); }
+
+        void operator()(const CarriedRowsOp& op) const { b.carry_row(op, r); }
+
+        void operator()(const ConcatOp& op) const {
+            const std::int64_t first = b.buffer(op.a).cols;
+            std::copy_n(b.row(op.a, r), first, b.row(op.out, r));
+            std::copy_n(b.row(op.b, r), b.buffer(op.b).cols, b.row(op.out, r) + first);
         }
 
         void operator()(const GatherRowsOp& op) const {

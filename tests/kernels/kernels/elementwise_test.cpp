@@ -55,6 +55,21 @@ TEST_P(Elementwise, RmsNormOfZerosAndInPlace) {
         EXPECT_EQ(y[i], -3.0F);
 }
 
+TEST_P(Elementwise, RmsNormWithoutWeights) {
+    Rng rng(57);
+    for (const std::int64_t n : kLengths) {
+        const auto size = static_cast<std::size_t>(n);
+        const Guarded<float> x = random_floats(size, rng);
+        const Guarded<float> ones(size, 1.0F);
+        Guarded<float> out(size);
+        Guarded<float> want(size);
+        table().rms_norm(x.data(), nullptr, 1e-6F, n, out.data());
+        table().rms_norm(x.data(), ones.data(), 1e-6F, n, want.data());
+        for (std::size_t i = 0; i < size; ++i)
+            ASSERT_EQ(out[i], want[i]) << n << " " << i;
+    }
+}
+
 TEST_P(Elementwise, Rope) {
     Rng rng(52);
     for (const std::int64_t pairs : kLengths) {
@@ -121,6 +136,86 @@ TEST_P(Elementwise, SiluMulAtTheEnds) {
     EXPECT_EQ(out[5], 3e38F);
     EXPECT_EQ(out[6], 0.0F);
     EXPECT_TRUE(std::isnan(out[7]));
+}
+
+TEST_P(Elementwise, SigmoidMul) {
+    Rng rng(58);
+    for (const std::int64_t n : kLengths) {
+        const auto size = static_cast<std::size_t>(n);
+        Guarded<float> gate = random_floats(size, rng);
+        for (std::size_t i = 0; i < size; ++i)
+            gate[i] *= i % 3 == 0 ? 20.0F : 2.0F;
+        const Guarded<float> up = random_floats(size, rng);
+        Guarded<float> out(size);
+        table().sigmoid_mul(gate.data(), up.data(), n, out.data());
+        for (std::size_t i = 0; i < size; ++i) {
+            const double want =
+                static_cast<double>(up[i]) / (1.0 + std::exp(-static_cast<double>(gate[i])));
+            ASSERT_LE(std::fabs(static_cast<double>(out[i]) - want),
+                      6 * kUnit * std::fabs(want) + 1e-44)
+                << gate[i];
+        }
+    }
+}
+
+TEST_P(Elementwise, SigmoidMulAtTheEnds) {
+    const float gate[] = {-1000.0F, 1000.0F, -0.0F, 0.0F, 3e38F, -3e38F, NAN};
+    const float up[] = {2.0F, 2.0F, 2.0F, 2.0F, 1.0F, 1.0F, 1.0F};
+    float out[7];
+    table().sigmoid_mul(gate, up, 7, out);
+    const float want[] = {0.0F, 2.0F, 1.0F, 1.0F, 1.0F, 0.0F};
+    for (std::size_t i = 0; i < std::size(want); ++i)
+        EXPECT_EQ(out[i], want[i]) << gate[i];
+    EXPECT_TRUE(std::isnan(out[6]));
+}
+
+TEST_P(Elementwise, Softcap) {
+    Rng rng(59);
+    for (const float cap : {30.0F, 1.0F, 0.3F}) {
+        for (const std::int64_t n : kLengths) {
+            const auto size = static_cast<std::size_t>(n);
+            Guarded<float> x = random_floats(size, rng);
+            for (std::size_t i = 0; i < size; ++i)
+                x[i] *= i % 2 == 0 ? 40.0F : 1.0F;
+            const std::vector<float> before(x.data(), x.data() + size);
+            table().softcap(x.data(), cap, n);
+            for (std::size_t i = 0; i < size; ++i) {
+                const auto c = static_cast<double>(cap);
+                const double want = c * std::tanh(static_cast<double>(before[i]) / c);
+                ASSERT_LE(std::fabs(static_cast<double>(x[i]) - want), 8 * kUnit * c) << before[i];
+            }
+        }
+    }
+}
+
+TEST_P(Elementwise, SoftcapAtTheEnds) {
+    const float inf = std::numeric_limits<float>::infinity();
+    float x[] = {3e38F, -3e38F, inf, -inf, 0.0F, NAN};
+    table().softcap(x, 30.0F, 6);
+    const float want[] = {30.0F, -30.0F, 30.0F, -30.0F, 0.0F};
+    for (std::size_t i = 0; i < std::size(want); ++i)
+        EXPECT_EQ(x[i], want[i]) << i;
+    EXPECT_TRUE(std::isnan(x[5]));
+}
+
+TEST_P(Elementwise, AddScaledAndScale) {
+    Rng rng(60);
+    for (const std::int64_t n : kLengths) {
+        const auto size = static_cast<std::size_t>(n);
+        Guarded<float> y = random_floats(size, rng);
+        const Guarded<float> x = random_floats(size, rng);
+        const std::vector<float> before(y.data(), y.data() + size);
+        table().add_scaled(y.data(), x.data(), -0.7F, n);
+        for (std::size_t i = 0; i < size; ++i)
+            ASSERT_NEAR(y[i], std::fma(-0.7F, x[i], before[i]),
+                        2 * kUnit * static_cast<double>(std::fabs(x[i]) + std::fabs(before[i])))
+                << n << " " << i;
+        Guarded<float> z(size);
+        std::memcpy(z.data(), before.data(), size * sizeof(float));
+        table().scale(z.data(), 1.7F, n);
+        for (std::size_t i = 0; i < size; ++i)
+            ASSERT_EQ(z[i], before[i] * 1.7F) << n << " " << i;
+    }
 }
 
 TEST_P(Elementwise, Add) {

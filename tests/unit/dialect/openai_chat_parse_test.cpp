@@ -194,6 +194,22 @@ TEST(ChatParse, RefusesByName) {
     EXPECT_EQ(parse(R"({"model":"m"})").error().param, "messages");
 }
 
+// Whatever a client calls its pictures, and wherever the model's name stands in the body.
+TEST(ChatParse, PartsThatAreNotTextAreRefusedByModelAndKind) {
+    for (const char* kind : {"image_url", "input_image", "image", "input_audio", "file", "video"}) {
+        for (const char* role : {"user", "assistant", "system", "developer"}) {
+            const auto g = parse(std::string(R"({"messages":[{"role":")") + role +
+                                 R"(","content":[{"type":"text","text":"look:"},{"type":")" + kind +
+                                 R"(","x":1}]}],"model":"org/some-model"})");
+            ASSERT_FALSE(g.has_value()) << kind;
+            EXPECT_EQ(g.error().code, "unsupported_capability");
+            EXPECT_EQ(g.error().param, "messages[0].content[1].type");
+            EXPECT_NE(g.error().message.find("'org/some-model'"), std::string::npos);
+            EXPECT_NE(g.error().message.find(std::string("'") + kind + "'"), std::string::npos);
+        }
+    }
+}
+
 TEST(ChatParse, SeventeenStopsAreTooMany) {
     std::string stops;
     for (int i = 0; i < 17; ++i)

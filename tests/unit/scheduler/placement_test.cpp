@@ -11,9 +11,11 @@ public:
              bool draining = false) {
         identity_.serial = std::move(serial);
         registry::ModelList list;
-        for (std::string& id : models) {
+        for (const std::string& id : models) {
             list.emplace_back();
-            list.back().id = std::move(id);
+            const std::size_t at = id.find('='); // "id=catalog id"
+            list.back().id = id.substr(0, at);
+            if (at != std::string::npos) list.back().catalog_id = id.substr(at + 1);
         }
         capacity_ = {1, 10,       running,
                      0, draining, std::make_shared<const registry::ModelList>(std::move(list))};
@@ -92,6 +94,30 @@ TEST(Placement, DrainingProvidersTakeNothingNew) {
     Fixture f;
     f.request.model = "z";
     EXPECT_EQ(place(f.registry, f.request, {}).error().reason, NoPlace::Reason::draining);
+}
+
+TEST(ResolveModel, EveryNameOfTheCatalogMeansTheBuildThatIsHeld) {
+    const registry::Catalog& catalog = registry::Catalog::built_in();
+    const std::string gemma = "mlx-community/gemma-4-26b-a4b-it-8bit";
+    Fixture f;
+    const auto resolved = [&](std::string_view name) {
+        return resolve_model(f.registry, catalog, name);
+    };
+    EXPECT_EQ(resolved("m"), "m");
+    EXPECT_EQ(resolved("nobody/knows"), "nobody/knows");
+    EXPECT_EQ(resolved("gemma-4-26b"), gemma) << "the catalog's, though nobody holds it";
+    const auto named = std::make_shared<FakeLink>(
+        "s-named", std::vector<std::string>{"mine=" + gemma, "trinity-mini"}, 0);
+    f.registry.add(named);
+    EXPECT_EQ(resolved("gemma-4-26b"), "mine") << "under the name that its owner gave it";
+    EXPECT_EQ(resolved(gemma), "mine");
+    EXPECT_EQ(resolved("mine"), "mine");
+    EXPECT_EQ(resolved("trinity-mini"), "trinity-mini") << "a name in use beats the catalog's";
+    const auto build =
+        std::make_shared<FakeLink>("s-build", std::vector<std::string>{gemma + "=" + gemma}, 0);
+    f.registry.add(build);
+    EXPECT_EQ(resolved("gemma-4-26b"), gemma);
+    EXPECT_EQ(resolved("google/gemma-4-26B-A4B-it"), gemma);
 }
 
 TEST(Registry, ListsEachModelOnce) {
