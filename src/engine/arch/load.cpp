@@ -7,6 +7,11 @@
 
 namespace bloom::engine {
 
+compute::Plan Graph::draft_plan(const compute::PlanKey& key) const {
+    BLOOM_CHECK(has_draft_head());
+    return compute::Plan(key);
+}
+
 double WeightTraffic::bytes_per_step(std::int64_t rows) const noexcept {
     const auto shared = static_cast<double>(shared_bytes);
     if (n_experts == 0 || rows <= 0) return shared;
