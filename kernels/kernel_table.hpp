@@ -162,6 +162,32 @@ struct RouteRule {
 /// The scores of one row are kept on the stack.
 inline constexpr std::int64_t kRouteExpertsMax = 4096;
 
+/// Columns of a panel of the delta rule's state: that of a value head lies in panels, each
+/// [k_dim][kDeltaPanel], one after the other. A row of a panel is a whole number of vectors in
+/// every table, so columns never meet and nothing is summed across lanes.
+inline constexpr int kDeltaPanel = 16;
+/// Panels of one call: as many as stay in L1 with k_dim 128 (16 KiB) and feed two multipliers.
+inline constexpr int kDeltaPanels = 2;
+
+/// Consecutive rows of one value head with what the delta rule wants of them, from its panels'
+/// first column on where columns count.
+struct DeltaRows {
+    std::int64_t n;
+    std::int64_t k_dim;     ///< even
+    const float* q;         ///< [n, k_dim]
+    const float* k;         ///< [n, k_dim]
+    std::int64_t qk_stride; ///< of both
+    const float* v;         ///< [n, columns]
+    std::int64_t v_stride;
+    const float* decay;       ///< [n], exp(g)
+    const float* beta;        ///< [n]
+    std::int64_t gate_stride; ///< of both
+    float* delta;             ///< [n, columns], d of each row; null: not wanted
+    std::int64_t delta_stride;
+    float* out; ///< [n, columns]
+    std::int64_t out_stride;
+};
+
 /// Values that softmax_sums adds into one sum.
 inline constexpr int kSoftmaxBlock = 1024;
 
@@ -226,7 +252,7 @@ struct KernelTable {
     void (*softcap)(float* x, float cap, std::int64_t n) noexcept;
     /// y[i] += x[i].
     void (*add)(float* y, const float* x, std::int64_t n) noexcept;
-    /// y[i] += factor * x[i].
+    /// y[i] = fma(x[i], factor, y[i]).
     void (*add_scaled)(float* y, const float* x, float factor, std::int64_t n) noexcept;
     /// x[i] *= factor.
     void (*scale)(float* x, float factor, std::int64_t n) noexcept;
@@ -247,13 +273,28 @@ struct KernelTable {
     /// index first, and give NaN weights; one NaN logit makes every score of a softmax NaN.
     void (*route)(const float* logits, const float* bias, std::int64_t n, const RouteRule& rule,
                   std::int32_t* ids, float* weights) noexcept;
-    /// out[i] = sum of weights[j] * y[rows[j] * y_stride + i] over j < n_rows, in order of j; i <
-    /// n, n_rows >= 1.
-    void (*weighted_sum)(const float* y, std::int64_t y_stride, const std::int32_t* rows,
-                         const float* weights, std::int64_t n_rows, std::int64_t n,
-                         float* out) noexcept;
-    /// y[i] = fma(x[i], a, y[i]).
-    void (*add_scaled)(float* y, const float* x, float a, std::int64_t n) noexcept;
+
+    // --- gated delta rule ----------------------------------------------------------------------
+    /// out[i] = silu(sum of taps[j * tap_stride + i] * x[j][first + i] over j < n_taps, in order of
+    /// j), i < n.
+    void (*conv_silu)(const float* const* x, std::int64_t first, const float* taps,
+                      std::int64_t tap_stride, int n_taps, std::int64_t n, float* out) noexcept;
+    /// out[i] = scale * x[i] / sqrt(sum(x^2) + eps). out may be x.
+    void (*l2_norm)(const float* x, float scale, float eps, std::int64_t n, float* out) noexcept;
+    /// out[i] = w[i] * x[i] / sqrt(mean(x^2) + eps) * silu(gate[i]). out may be x or gate.
+    void (*gated_norm)(const float* x, const float* w, const float* gate, float eps, std::int64_t n,
+                       float* out) noexcept;
+    /// decay[i] = exp(rate[i] * softplus(alpha[i] + bias[i])), rate not positive; beta[i] =
+    /// sigmoid(b[i]).
+    void (*delta_gates)(const float* alpha, const float* b, const float* rate, const float* bias,
+                        std::int64_t n, float* decay, float* beta) noexcept;
+    /// Row after row, with S the state [k_dim, columns]: d = beta (v - decay S^T k); S = decay S +
+    /// k d^T; out = S^T q. Per column the terms of even and of odd dimensions are added apart in
+    /// ascending order, then both: rows cut into several calls give the same bits.
+    /// 1 <= n_panels <= kDeltaPanels. state is aligned to 64 bytes.
+    void (*delta_rule)(const DeltaRows& rows, int n_panels, float* state) noexcept;
+    /// What delta_rule does to the state, from the rows' k, decay and delta alone.
+    void (*delta_replay)(const DeltaRows& rows, int n_panels, float* state) noexcept;
 
     // --- sampling: rows of logits ---------------------------------------------------------------
     /// The k largest values above -infinity, largest first, the lower index first among equals.

@@ -62,6 +62,12 @@ static constexpr std::size_t packed_size(WeightFormat format, std::int64_t rows,
            row_unit_bytes(format);
 }
 
+/// What a token's group takes at most in KernelTable::order_activations, in any table: codes
+/// widened to 16 bit, scale, start of the dot product, sum.
+static constexpr std::size_t ordered_group_bytes_max(int group) noexcept {
+    return 2 * static_cast<std::size_t>(group) + 12;
+}
+
 /// A GGUF Q8_0 block in its file: f16 scale, then 32 int8.
 inline constexpr std::size_t kQ80BlockBytes = 34;
 

@@ -112,7 +112,8 @@ KernelTable timed(const KernelTable& table) {
     t.store_key = &Timed<&KernelTable::store_key>::call;
     t.gelu_tanh_mul = &Timed<&KernelTable::gelu_tanh_mul>::call;
     t.route = &Timed<&KernelTable::route>::call;
-    t.weighted_sum = &Timed<&KernelTable::weighted_sum>::call;
+    t.add_scaled = &Timed<&KernelTable::add_scaled>::call;
+    t.order_activations = &Timed<&KernelTable::order_activations>::call;
     return t;
 }
 

@@ -38,4 +38,19 @@ void route_weights(const double* s, const RouteRule& rule, const std::int32_t* i
 void attention(const float* q, const KvPages& kv, int kv_head, std::int64_t begin, std::int64_t end,
                float scale, double* out);
 
+double softplus(double x);
+
+struct DeltaShape {
+    std::int64_t k_dim;
+    std::int64_t v_dim;
+};
+
+/// One row of the gated delta rule on one head's state [k_dim, v_dim]; out [v_dim].
+void delta_rule(const DeltaShape& d, const float* q, const float* k, const float* v, double g,
+                double beta, double* state, double* out);
+/// n rows at once in the chunked form (arXiv 2412.06464, section 3.3): the same values by another
+/// way. q, k [n, k_dim], v, out [n, v_dim].
+void delta_chunk(const DeltaShape& d, std::int64_t n, const float* q, const float* k,
+                 const float* v, const double* g, const double* beta, double* state, double* out);
+
 } // namespace bloom::kernels::reference

@@ -172,12 +172,14 @@ void add_bench_kernels(CLI::App& bench, Arguments& a, SettingFlags& flags) {
         "  darkbloom bench kernels --op dense --shape 5120,17408 --format affine8 --n 1,8\n"
         "  darkbloom bench kernels --op moe --shape 2048,1024,128,8 --n 1,32,512\n"
         "  darkbloom bench kernels --op attention --shape 32,8,128 --context 32768 --n 1\n"
+        "  darkbloom bench kernels --op delta --shape 16,48,128,128 --n 1,512\n"
         "  darkbloom bench kernels --shapes all --n 1,512");
-    verb->add_option("--op", a.bench.op, "dense, moe or attention")
+    verb->add_option("--op", a.bench.op, "dense, moe, attention or delta")
         ->type_name("")
-        ->check(CLI::IsMember({"dense", "moe", "attention"}));
+        ->check(CLI::IsMember({"dense", "moe", "attention", "delta"}));
     verb->add_option("--shape", a.bench.shapes,
-                     "K,M (dense), K,M,EXPERTS,TOPK (moe), HEADS,KV_HEADS,HEAD_DIM (attention)")
+                     "K,M (dense), K,M,EXPERTS,TOPK (moe), HEADS,KV_HEADS,HEAD_DIM (attention), "
+                     "KEY_HEADS,VALUE_HEADS,KEY_DIM,VALUE_DIM (delta)")
         ->type_name("");
     verb->add_option("--shapes", a.bench.catalog,
                      "a model of bench/shapes, or all: every matrix of it")

@@ -72,11 +72,13 @@ std::string ceilings_table(const std::vector<measure::Ceiling>& ceilings) {
 
 void write_paired(json::Writer& w, const measure::Paired& p) {
     w.key("gb_per_s").number(p.gb_per_s).key("gops").number(p.gops);
+    w.key("gflops").number(p.gflops);
     w.key("roof_ratio").number(p.roof_ratio.median);
     w.key("roof_ratio_mad").number(p.roof_ratio.mad);
     w.key("limit").string(measure::to_string(p.limit));
     w.key("read_roof_gb_per_s").number(p.roofs.read_gb_per_s);
     w.key("dot_roof_gops").number(p.roofs.dot_gops);
+    w.key("fma_roof_gflops").number(p.roofs.fma_gflops);
     w.key("seconds").number(p.seconds.median).key("seconds_mad").number(p.seconds.mad);
     w.key("repetitions").integer(p.repetitions).key("disturbed").integer(p.disturbed);
 }

@@ -20,6 +20,13 @@ std::string_view format_name(kernels::WeightFormat format) {
     return format == kernels::WeightFormat::q8_0 ? "q8_0" : "affine8";
 }
 
+/// What the operation reads is stored in.
+std::string_view storage_name(const KernelShape& shape) {
+    if (shape.op == KernelOp::attention) return "f16";
+    if (shape.op == KernelOp::delta) return "f32";
+    return format_name(shape.format);
+}
+
 /// --shapes and --shapes-file: all matrices of catalog models.
 Result<> add_models(const BenchArguments& a, kernels::WeightFormat format,
                     std::vector<KernelShape>& out) {
@@ -49,11 +56,12 @@ Result<std::vector<KernelShape>> shapes_of(const BenchArguments& a) {
                      "nothing to measure: give --op with --shape, or --shapes"};
     }
     if (!a.shapes.empty() && a.op.empty()) {
-        return Error{Code::invalid_argument, "--shape needs --op dense, moe or attention"};
+        return Error{Code::invalid_argument, "--shape needs --op dense, moe, attention or delta"};
     }
-    const KernelOp op = a.op == "dense" ? KernelOp::dense
-                        : a.op == "moe" ? KernelOp::moe
-                                        : KernelOp::attention;
+    const KernelOp op = a.op == "dense"       ? KernelOp::dense
+                        : a.op == "moe"       ? KernelOp::moe
+                        : a.op == "attention" ? KernelOp::attention
+                                              : KernelOp::delta;
     for (const std::string& text : a.shapes) {
         BLOOM_TRY(KernelShape shape, measure::parse_kernel_shape(op, text));
         shape.format = format;
@@ -70,11 +78,8 @@ void write_row(json::Writer& w, const KernelRow& row) {
     w.begin_object().key("op").string(measure::to_string(s.op));
     if (!s.name.empty()) w.key("name").string(s.name);
     w.key("shape").string(measure::shape_text(s));
-    if (s.op == KernelOp::attention) {
-        w.key("format").string("f16").key("context").integer(s.context);
-    } else {
-        w.key("format").string(format_name(s.format));
-    }
+    w.key("format").string(storage_name(s));
+    if (s.op == KernelOp::attention) w.key("context").integer(s.context);
     w.key("n").integer(row.n).key("threads").integer(row.threads);
     write_paired(w, row.result);
     w.end_object();
@@ -82,13 +87,12 @@ void write_row(json::Writer& w, const KernelRow& row) {
 
 std::string line_of(const KernelRow& row) {
     const KernelShape& s = row.shape;
-    const bool is_attention = s.op == KernelOp::attention;
     std::string shape = measure::shape_text(s);
-    if (is_attention) shape += fmt::format(" @{}", s.context);
+    if (s.op == KernelOp::attention) shape += fmt::format(" @{}", s.context);
     return fmt::format("{:10} {:20} {:8} {:>5} {:10.1f} {:10.1f} {:8.3f} +-{:.3f}  {}{}{}{}\n",
-                       measure::to_string(s.op), shape,
-                       is_attention ? "f16" : format_name(s.format), row.n, row.result.gb_per_s,
-                       row.result.gops, row.result.roof_ratio.median, row.result.roof_ratio.mad,
+                       measure::to_string(s.op), shape, storage_name(s), row.n, row.result.gb_per_s,
+                       s.op == KernelOp::delta ? row.result.gflops : row.result.gops,
+                       row.result.roof_ratio.median, row.result.roof_ratio.mad,
                        measure::to_string(row.result.limit), s.name.empty() ? "" : "  ", s.name,
                        disturbed_note(row.result));
 }

@@ -4,6 +4,7 @@
 
 #include <bloom/base/bytes.hpp>
 #include <bloom/crypto/digest.hpp>
+#include <bloom/hw/memory_info.hpp>
 #include <bloom/provider/kernel_choice.hpp>
 #include <bloom/provider/model_source.hpp>
 
@@ -32,6 +33,8 @@ Result<LocalEngine> load_engine(engine::ModelFile file, const LocalEngineOptions
     engine_options.ctx_len = options.ctx;
     engine_options.max_seqs = options.max_seqs;
     engine_options.kv_budget_bytes = options.kv_budget_bytes;
+    engine_options.available_bytes =
+        static_cast<std::int64_t>(hw::read_memory_info().usable_bytes());
     engine_options.cache_prefixes = options.cache_prefixes;
     BLOOM_TRY(local.engine, engine::Engine::create(std::move(file), engine_options));
     return local;

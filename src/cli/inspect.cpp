@@ -10,6 +10,7 @@
 #include <bloom/provider/model_source.hpp>
 #include <bloom/text/tokenizer.hpp>
 
+#include "cli/assessment.hpp"
 #include "cli/common.hpp"
 #include "cli/engine_setup.hpp"
 
@@ -30,15 +31,23 @@ Result<LocalEngine> load(const Arguments& arguments) {
     return load_engine(source, options);
 }
 
-Result<engine::ModelFile> open_target(const Arguments& arguments) {
-    BLOOM_TRY(const Settings settings, Settings::load({}, arguments.flags));
-    BLOOM_TRY(const std::string source, locate(arguments.target, settings));
-    return provider::open_model(source);
+/// The model that the command names, opened.
+struct Target {
+    Settings settings;
+    std::string source;
+    engine::ModelFile file;
+};
+
+Result<Target> open_target(const Arguments& arguments) {
+    BLOOM_TRY(Settings settings, Settings::load({}, arguments.flags));
+    BLOOM_TRY(std::string source, locate(arguments.target, settings));
+    BLOOM_TRY(engine::ModelFile file, provider::open_model(source));
+    return Target{std::move(settings), std::move(source), std::move(file)};
 }
 
 Result<> show_tokens(const Arguments& arguments) {
-    BLOOM_TRY(const engine::ModelFile file, open_target(arguments));
-    BLOOM_TRY(engine::ModelTokenizer parts, file.tokenizer());
+    BLOOM_TRY(const Target target, open_target(arguments));
+    BLOOM_TRY(engine::ModelTokenizer parts, target.file.tokenizer());
     BLOOM_TRY(const auto tokenizer, text::Tokenizer::create(std::move(parts.vocab)));
     std::vector<std::int32_t> ids;
     BLOOM_OK(tokenizer->encode(arguments.tokenize, {}, ids));
@@ -120,7 +129,7 @@ std::int64_t n_expert_layers(const engine::ModelConfig& config) {
     return n;
 }
 
-std::string file_as_json(const engine::ModelFile& file) {
+std::string file_as_json(const engine::ModelFile& file, const Assessment& assessment) {
     const engine::ModelConfig& config = file.config();
     std::string out;
     json::Writer w(out);
@@ -144,6 +153,7 @@ std::string file_as_json(const engine::ModelFile& file) {
         w.key("normalise").boolean(e.normalise).key("scale").number(e.scale);
         w.key("n_layers").integer(n_expert_layers(config)).end_object();
     }
+    write_assessment(w, assessment);
     w.key("metadata").begin_object();
     for (const engine::MetadataEntry& entry : file.metadata())
         w.key(entry.key).string(entry.value);
@@ -167,7 +177,7 @@ std::string file_as_json(const engine::ModelFile& file) {
     return out;
 }
 
-std::string file_as_text(const engine::ModelFile& file) {
+std::string file_as_text(const engine::ModelFile& file, const Assessment& assessment) {
     const engine::ModelConfig& c = file.config();
     std::string out =
         fmt::format("{}: {} in {}, {} parameters, {}\n", file.name(), to_string(c.arch),
@@ -182,6 +192,7 @@ std::string file_as_text(const engine::ModelFile& file) {
                            e.n_experts, e.ffn_dim, n_expert_layers(c), e.top_k,
                            e.normalise ? ", weights normalised" : "");
     }
+    out += assessment_as_text(assessment);
     out += '\n';
     for (const engine::MetadataEntry& entry : file.metadata()) {
         out += fmt::format("{:44} {:18} {}\n", entry.key, entry.type, entry.value);
@@ -200,8 +211,12 @@ std::string file_as_text(const engine::ModelFile& file) {
 }
 
 Result<> show_file(const Arguments& arguments) {
-    BLOOM_TRY(const engine::ModelFile file, open_target(arguments));
-    print(arguments.json ? file_as_json(file) : file_as_text(file));
+    BLOOM_TRY(const Target target, open_target(arguments));
+    const Assessment assessment =
+        assess(target.file, target.source, target.settings.integer("engine.layers"),
+               target.settings.flag("engine.precise"));
+    print(arguments.json ? file_as_json(target.file, assessment)
+                         : file_as_text(target.file, assessment));
     return {};
 }
 

@@ -18,8 +18,11 @@ constexpr std::uint64_t kClockUnit = 1024;
 
 } // namespace
 
-Batcher::Batcher(const BatcherOptions& options, StateStore& store, SwapSpace* swap)
-    : options_(options), store_(store), swap_(swap) {
+Batcher::Batcher(const BatcherOptions& options, StateStore& store, SwapSpace* swap,
+                 StateMover* states)
+    : options_(options), store_(store), swap_(swap), states_(states) {
+    BLOOM_CHECK(!store.spec().recurrent || states != nullptr);
+    BLOOM_CHECK(!store.spec().recurrent || store.slots().n_sequences() >= options.max_seqs);
     BLOOM_CHECK(options.max_seqs > 0);
     BLOOM_CHECK(options.prefill_tokens >= kPrefillCut);
     BLOOM_CHECK(options.busy_prefill_tokens >= kPrefillCut);
@@ -37,6 +40,7 @@ Batcher::Batcher(const BatcherOptions& options, StateStore& store, SwapSpace* sw
     step_.row_seq.reserve(n_rows);
     step_.logit_rows.reserve(n_seqs * (kMaxDraft + 1));
     step_.tables.reserve(n_seqs * store.n_groups());
+    if (store.spec().recurrent) step_.recurrent.reserve(n_seqs);
 }
 
 // --- queue and keys ----------------------------------------------------------------------------
@@ -192,6 +196,7 @@ Result<SeqId> Batcher::add(NewSequence seq) {
     const std::uint32_t id = new_seq();
     Seq& s = *seqs_[id];
     s.tokens = std::move(seq.tokens);
+    s.n_prompt = static_cast<std::int32_t>(s.tokens.size());
     s.scope = std::move(seq.cache_scope);
     s.priority = seq.priority;
     s.n_slots = seq.n_slots;
@@ -227,8 +232,16 @@ SeqId Batcher::fork(SeqId parent_id, StateStore::CopyPage copy) {
     } catch (const std::bad_alloc&) {
         store_.release(s.state);
     }
+    s.n_prompt = parent.n_prompt;
+    s.snapshot_at = parent.snapshot_at;
     if (forked) {
         s.n_computed = parent.n_computed;
+        if (store_.spec().recurrent) {
+            BLOOM_CHECK(store_.take_slot(s.state)); // there is one for each running sequence
+            settle(parent);
+            states_->copy_state(parent.state.slot, s.state.slot);
+            s.n_in_state = s.n_computed;
+        }
         s.running = true; // on the slot that the parent held for it
         running_.push_back(id);
     } else {
@@ -268,6 +281,7 @@ void Batcher::preempt(std::uint32_t seq) {
     if (worth_swapping(s)) swap_out(s);
     store_.release(s.state);
     s.n_computed = 0;
+    s.n_in_state = 0;
     s.n_draft = 0;
     s.draft_fresh = false;
     s.available_at_refusal = -1;
@@ -283,7 +297,13 @@ bool Batcher::worth_swapping(const Seq& s) const noexcept {
     if (!cost_.ready()) return true; // copying wins as a rule
     StepLoad again;
     again.add_rows(0, s.n_computed, true);
-    return n_pages * options_.swap_page_us < cost_.predict_us(again);
+    return n_pages * options_.swap_page_us + options_.swap_state_us < cost_.predict_us(again);
+}
+
+/// Takes the guesses that came true into the recurrent state, so that it can be copied.
+void Batcher::settle(Seq& s) {
+    states_->settle_state(s.state.slot, s.n_computed - s.n_in_state);
+    s.n_in_state = s.n_computed;
 }
 
 /// Saves what is not in a prefix that other sequences hold as well; nothing when there is no room
@@ -315,10 +335,16 @@ void Batcher::swap_out(Seq& s) {
             need += saved(g, p) ? 1 : 0;
         if (need > swap_->n_free(g)) return;
     }
+    const bool recurrent = store_.spec().recurrent.has_value();
+    if (recurrent && swap_->n_free(store_.n_groups()) == 0) return;
     for (std::size_t g = 0; g < store_.n_groups(); ++g) {
         for (std::size_t p = 0; p < n_pages; ++p) {
             if (saved(g, p)) s.slots[g][p] = swap_->save(g, s.state.tables[g][p]);
         }
+    }
+    if (recurrent) {
+        settle(s);
+        s.state_slot = swap_->save(store_.n_groups(), s.state.slot);
     }
     s.n_swapped = s.n_computed;
     ++n_swapped_out_;
@@ -339,6 +365,10 @@ bool Batcher::can_swap_in(const Seq& s, std::int32_t cached) const noexcept {
 
 bool Batcher::swap_in(Seq& s, std::int32_t cached) {
     if (!store_.extend_computed(s.state, s.n_swapped)) return false;
+    if (store_.spec().recurrent) {
+        BLOOM_CHECK(store_.take_slot(s.state)); // there is one for each running sequence
+        swap_->restore(store_.n_groups(), s.state_slot, s.state.slot);
+    }
     for (std::size_t g = 0; g < store_.n_groups(); ++g) {
         for (auto p = static_cast<std::size_t>(cached / compute::kPageTokens);
              p < s.slots[g].size(); ++p) {
@@ -357,6 +387,8 @@ void Batcher::drop_swap(Seq& s) noexcept {
         }
         s.slots[g].clear();
     }
+    if (s.state_slot >= 0) swap_->drop(store_.n_groups(), s.state_slot);
+    s.state_slot = -1;
     s.n_swapped = 0;
 }
 

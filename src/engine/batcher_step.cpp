@@ -22,39 +22,64 @@ std::int32_t length(const std::vector<std::int32_t>& tokens) noexcept {
 
 } // namespace
 
-std::int32_t Batcher::attach(Seq& s) {
-    return store_.attach(s.state, s.scope, s.tokens);
+std::int32_t Batcher::attach(Seq& s, StateStore::Resume resume) {
+    return store_.attach(s.state, s.scope, s.tokens, resume);
+}
+
+/// Gives a preempted sequence back what was saved of it, or leaves it with nothing.
+Batcher::Return Batcher::come_back(Seq& s, std::int64_t spare) {
+    const std::int32_t cached = attach(s, StateStore::Resume::pages);
+    const bool whole = can_swap_in(s, cached);
+    s.short_group = running_.empty() ? StateStore::kNoGroup
+                                     : store_.short_group(s.state, length(s.tokens), spare);
+    if (!whole || s.short_group != StateStore::kNoGroup || !swap_in(s, cached)) {
+        if (s.short_group != StateStore::kNoGroup)
+            s.available_at_refusal = store_.n_available(s.short_group);
+        store_.release(s.state);
+        return whole ? Return::no_room : Return::recompute;
+    }
+    s.n_computed = s.n_swapped;
+    s.n_in_state = s.n_swapped;
+    ++n_swapped_in_;
+    return Return::restored;
+}
+
+/// Gives a sequence what is cached of it. False when there is no room for the rest; then it holds
+/// nothing.
+bool Batcher::start(Seq& s, std::int64_t spare) {
+    const std::int32_t cached = attach(s, StateStore::Resume::computing);
+    s.short_group = running_.empty() ? StateStore::kNoGroup
+                                     : store_.short_group(s.state, length(s.tokens), spare);
+    if (s.short_group != StateStore::kNoGroup) {
+        s.available_at_refusal = store_.n_available(s.short_group);
+        store_.release(s.state);
+        return false;
+    }
+    s.n_computed = cached;
+    if (!s.reported) s.cached = cached;
+    if (!store_.spec().recurrent) return true;
+    BLOOM_CHECK(store_.take_slot(s.state)); // there is one for each running sequence
+    if (cached > 0) states_->copy_state(s.state.resume_from, s.state.slot);
+    s.n_in_state = cached;
+    s.snapshot_at = cached;
+    return true;
 }
 
 bool Batcher::admit_one(std::uint32_t seq) {
     Seq& s = *seqs_[seq];
     if (slots_used_ + s.n_slots > options_.max_seqs) return false;
     const bool alone = running_.empty();
-    if (!alone && store_.n_available() <= s.available_at_refusal) return false;
-    std::int32_t computed = attach(s);
-    const std::int32_t cached = computed;
-    const auto spare = static_cast<std::int64_t>(running_.size()) + s.n_slots;
-    bool room = alone || store_.has_room(s.state, length(s.tokens), spare);
-    if (room && can_swap_in(s, cached)) {
-        if (swap_in(s, cached)) {
-            computed = s.n_swapped;
-            ++n_swapped_in_;
-        } else if (alone) {
-            store_.release(s.state);
-            computed = attach(s);
-        } else {
-            room = false;
-        }
-    }
-    if (!room) {
-        store_.release(s.state);
-        s.available_at_refusal = store_.n_available();
+    if (!alone && s.short_group != StateStore::kNoGroup &&
+        store_.n_available(s.short_group) <= s.available_at_refusal) {
         return false;
     }
+    const auto spare = static_cast<std::int64_t>(running_.size()) + s.n_slots;
+    Return back = Return::recompute;
+    if (s.n_swapped > 0) back = come_back(s, spare);
+    if (back == Return::no_room && !alone) return false;
+    if (back != Return::restored && !start(s, spare)) return false;
     drop_swap(s);
     unqueue(seq);
-    s.n_computed = computed;
-    if (!s.reported) s.cached = cached;
     s.running = true;
     slots_used_ += s.n_slots;
     running_.push_back(seq);
@@ -122,7 +147,67 @@ void Batcher::add_item(std::uint32_t seq, std::int32_t begin, std::int32_t end,
     const auto end_row = static_cast<std::int32_t>(step_.tokens.size());
     for (std::int32_t r = end_row - 1 - n_draft; last && r < end_row; ++r)
         step_.logit_rows.push_back(r);
+    if (store_.spec().recurrent) give_state(s, begin, end);
     if (end + n_draft - begin > 1) step_.phase = compute::Phase::prefill;
+}
+
+// --- recurrent states --------------------------------------------------------------------------
+
+/// What the step does with the state: tokens [begin, end) are certain, guesses follow.
+void Batcher::give_state(Seq& s, std::int32_t begin, std::int32_t end) {
+    compute::RecurrentInput in;
+    in.slot = s.state.slot;
+    in.fresh = begin == 0;
+    in.n_confirmed = begin - s.n_in_state;
+    in.n_certain = end - begin;
+    BLOOM_CHECK(in.n_confirmed >= 0);
+    BLOOM_CHECK(in.n_confirmed <= compute::kMaxPendingRows);
+    if (const std::int32_t at = snapshot_end(s, begin, end); at > begin) {
+        const bool of_answer = at > s.n_prompt;
+        in.snapshot_slot = store_.reserve_snapshot(of_answer ? s.answer_snapshot : Snapshot{});
+        if (in.snapshot_slot >= 0) in.snapshot_rows = at - begin;
+    }
+    step_.recurrent.push_back(in);
+}
+
+bool Batcher::takes_snapshots(const Seq& s) const noexcept {
+    return store_.spec().recurrent && store_.caches() && !s.scope.empty();
+}
+
+/// Where in the answer the next snapshot belongs, not before `end`. There is none where streams
+/// would drive out the snapshots of prompts.
+std::int32_t Batcher::snapshot_due(const Seq& s, std::int32_t end) const noexcept {
+    if (!takes_snapshots(s) || 2 * n_running() > store_.slots().n_snapshots()) return INT32_MAX;
+    const std::int32_t least = std::max(s.snapshot_at + kAnswerStride, end);
+    return (least + kPrefillCut - 1) / kPrefillCut * kPrefillCut;
+}
+
+/// After which token of [begin, end) a snapshot should be taken; -1: none.
+std::int32_t Batcher::snapshot_end(const Seq& s, std::int32_t begin,
+                                   std::int32_t end) const noexcept {
+    if (!takes_snapshots(s)) return -1;
+    const std::int32_t turn = (s.n_prompt - kPromptOpening) / kPrefillCut * kPrefillCut;
+    for (const std::int32_t at : {turn, s.state.n_known}) {
+        if (begin < at && at <= end) return at;
+    }
+    if (begin >= turn) {
+        const std::int32_t due = snapshot_due(s, begin + 1);
+        return due <= end ? due : -1;
+    }
+    // Long prompts take no more than a share of the snapshots for themselves.
+    const std::int32_t most = store_.slots().n_snapshots() / 4;
+    if (most == 0) return -1;
+    const std::int32_t n_strides = turn / kPromptStride;
+    const std::int32_t stride = kPromptStride * std::max((n_strides + most - 1) / most, 1);
+    return end / stride * stride > begin ? end / stride * stride : -1;
+}
+
+void Batcher::keep_snapshot(Seq& s, std::int32_t begin, compute::RecurrentInput& in) noexcept {
+    if (in.snapshot_slot < 0) return;
+    s.snapshot_at = begin + in.snapshot_rows;
+    const Snapshot kept = store_.keep_snapshot(s.state, s.snapshot_at, in.snapshot_slot);
+    in.snapshot_slot = -1; // not the step's any more
+    if (s.snapshot_at > s.n_prompt) s.answer_snapshot = kept;
 }
 
 void Batcher::schedule_decodes() {
@@ -131,6 +216,11 @@ void Batcher::schedule_decodes() {
         Seq& s = *seqs_[seq];
         if (!s.running || s.paused || !s.decoding()) continue;
         const std::int32_t end = length(s.tokens);
+        // Nor do guesses step over the place of a snapshot: it needs a certain row there.
+        if (s.draft_fresh && s.n_draft > 0) {
+            const std::int32_t due = snapshot_due(s, end);
+            if (due > end) s.n_draft = std::min(s.n_draft, due - 1 - end);
+        }
         // Nobody is preempted for a guess.
         if (!s.draft_fresh || !store_.ensure(s.state, end + s.n_draft)) s.n_draft = 0;
         s.draft_fresh = false;
@@ -228,6 +318,13 @@ const Batcher::Step& Batcher::schedule() {
     step_.row_seq.clear();
     step_.logit_rows.clear();
     step_.tables.clear();
+    if (in_flight_) { // it never was completed
+        for (const compute::RecurrentInput& in : step_.recurrent) {
+            if (in.snapshot_slot >= 0) store_.drop_snapshot(in.snapshot_slot);
+        }
+    }
+    step_.recurrent.clear();
+    in_flight_ = true;
     load_ = {};
     deferred_ = false;
     tried_ = false;
@@ -250,7 +347,8 @@ const Batcher::Step& Batcher::schedule() {
 
 void Batcher::complete() {
     std::int64_t n_tokens = 0;
-    for (const Item& item : step_.items) {
+    for (std::size_t i = 0; i < step_.items.size(); ++i) {
+        const Item& item = step_.items[i];
         Seq& s = at(item.seq);
         BLOOM_CHECK(s.used);
         BLOOM_CHECK(s.n_computed == item.begin);
@@ -259,8 +357,13 @@ void Batcher::complete() {
         n_tokens += end - item.begin;
         charge(s.key, end - item.begin);
         store_.publish(s.state, s.scope, s.tokens, s.n_computed);
+        if (!step_.recurrent.empty()) {
+            s.n_in_state = end;
+            keep_snapshot(s, item.begin, step_.recurrent[i]);
+        }
         store_.drop_behind_window(s.state, s.n_computed);
     }
+    in_flight_ = false;
     advance_virtual_time(n_tokens);
     if (deferred_) ++waited_steps_;
 }

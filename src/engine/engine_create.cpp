@@ -6,14 +6,14 @@
 #include <bloom/base/check.hpp>
 #include <bloom/base/log.hpp>
 #include <bloom/compute/backend_cpu.hpp>
+#include <bloom/engine/memory_need.hpp>
 
+#include "engine/budget.hpp"
 #include "engine/engine_impl.hpp"
 
 namespace bloom::engine {
 namespace {
 
-/// More pages than this serve nobody: 16 million tokens.
-constexpr std::int64_t kMaxPages = std::int64_t{1} << 20;
 constexpr std::int64_t kPage = compute::kPageTokens;
 /// Copying between two places in memory on one core, less than any machine does: swapping is chosen
 /// where it wins even so.
@@ -31,43 +31,6 @@ Result<const kernels::KernelTable*> choose_table(const kernels::KernelTable* wan
         fmt::format("DARKBLOOM_KERNEL_ISA is \"{}\", which this processor or this build does "
                     "not have; unset it to let the program choose",
                     any ? "" : forced)};
-}
-
-/// How the budget becomes pages: windowed groups get what max_seqs sequences can fill, at most half
-/// of it beside others, which share the rest so that all hold the same number of tokens.
-Result<std::vector<std::int64_t>> divide_budget(const StateSpec& spec,
-                                                const EngineOptions& options) {
-    std::int64_t left = options.kv_budget_bytes;
-    std::int64_t full_page = 0; // one page in every group without a window
-    std::vector<std::int64_t> pages(spec.groups.size(), 0);
-    std::int64_t n_windowed = 0;
-    for (const compute::KvGroupSpec& g : spec.groups)
-        (g.window > 0 ? n_windowed : full_page) += g.window > 0 ? 1 : compute::page_bytes(g);
-    const std::int64_t windowed_bytes = full_page == 0 ? left : left / 2;
-    for (std::size_t i = 0; i < spec.groups.size(); ++i) {
-        const compute::KvGroupSpec& g = spec.groups[i];
-        if (g.window == 0) continue;
-        const std::int64_t one = (g.window + options.prefill_tokens + 2 * kPrefillCut) / kPage + 2;
-        const std::int64_t share = windowed_bytes / n_windowed / compute::page_bytes(g);
-        pages[i] = std::min({one * options.max_seqs, share, kMaxPages});
-        left -= pages[i] * compute::page_bytes(g);
-        if (pages[i] >= one) continue;
-        return Error{Code::invalid_argument,
-                     fmt::format("a cache of {} bytes does not hold one window of {} tokens",
-                                 options.kv_budget_bytes, g.window)};
-    }
-    const std::int64_t full = full_page == 0 ? 0 : std::min(left / full_page, kMaxPages);
-    for (std::size_t i = 0; i < spec.groups.size(); ++i) {
-        if (spec.groups[i].window == 0) pages[i] = full;
-    }
-    if (full_page > 0 && full < 2 * kPrefillCut / kPage) {
-        return Error{
-            Code::invalid_argument,
-            fmt::format("a cache of {} bytes holds {} tokens of this model; give it {} or more",
-                        options.kv_budget_bytes, std::max<std::int64_t>(full, 0) * kPage,
-                        2 * kPrefillCut / kPage * full_page)};
-    }
-    return pages;
 }
 
 EngineInfo describe(const ModelFile& file, const PromptMaker& prompts, const Graph& graph) {
@@ -101,6 +64,8 @@ Result<std::unique_ptr<Engine>> Engine::create(ModelFile file, const EngineOptio
     options.prefill_tokens = std::max(options.prefill_tokens, kPrefillCut);
     options.busy_prefill_tokens = std::max(options.busy_prefill_tokens, kPrefillCut);
     BLOOM_TRY(options.table, choose_table(options.table));
+    const auto kv_type = options.precise ? kernels::KvType::f32 : kernels::KvType::f16;
+    BLOOM_OK(check_fits(file, options.n_layers, kv_type, options.available_bytes));
     BLOOM_TRY(PromptMaker prompts, PromptMaker::create(file, options.render_ms_max));
     std::unique_ptr<compute::PackedCache> packed;
     if (!options.packed_cache.empty()) {
@@ -110,21 +75,27 @@ Result<std::unique_ptr<Engine>> Engine::create(ModelFile file, const EngineOptio
     if (packed && packed->has_file()) file.skip_read_ahead();
     auto backend = compute::make_cpu_backend(
         {options.table, options.team, options.precise, true, packed.get()});
-    const auto kv_type = options.precise ? kernels::KvType::f32 : kernels::KvType::f16;
     BLOOM_TRY(std::unique_ptr<const Graph> graph,
-              load_graph(file, *backend, {options.n_layers, kv_type}));
+              load_graph(file, *backend,
+                         {options.n_layers, kv_type, options.speculate && options.draft_head}));
     if (packed) {
         if (const Result<> kept = packed->finish(*options.team); !kept)
             log::warn("{}", kept.error().message());
     }
+    const SlotCounts slots = divide_states(graph->state(), options);
     BLOOM_TRY(const std::vector<std::int64_t> pages, divide_budget(graph->state(), options));
     for (std::size_t g = 0; g < pages.size(); ++g) {
         BLOOM_TRY(const compute::KvPoolId pool,
                   backend->allocate_kv(graph->state().groups[g], pages[g]));
         BLOOM_CHECK(compute::index_of(pool) == g);
     }
-    StateStore store(graph->state(), pages, options.cache_prefixes);
-    auto swap = SwapPages::make(*backend, graph->state().groups, pages, options.swap_bytes);
+    if (graph->state().recurrent) {
+        BLOOM_OK(backend->allocate_states(*graph->state().recurrent,
+                                          slots.n_sequences + slots.n_snapshots));
+    }
+    StateStore store(graph->state(), pages, options.cache_prefixes, slots);
+    auto swap =
+        SwapPages::make(*backend, graph->state(), pages, slots.n_sequences, options.swap_bytes);
     EngineInfo info = describe(file, prompts, *graph);
     const std::int64_t ctx = options.ctx_len > 0 ? options.ctx_len : file.config().ctx_len;
     info.ctx_len =
@@ -140,9 +111,16 @@ Result<std::unique_ptr<Engine>> Engine::create(ModelFile file, const EngineOptio
               largest.get(compute::Phase::prefill, static_cast<std::size_t>(most_rows),
                           static_cast<std::size_t>(most_logits)));
     static_cast<void>(plan);
+    if (graph->has_draft_head()) {
+        PlanCache head(*graph, *backend, PlanCache::Which::draft_head);
+        BLOOM_OK(head.get(compute::Phase::prefill, static_cast<std::size_t>(most_rows),
+                          static_cast<std::size_t>(options.max_seqs)));
+    }
     const compute::BackendMemory memory = backend->memory();
     info.weight_bytes = memory.weight_bytes;
     info.kv_bytes = memory.kv_bytes;
+    info.state_bytes = memory.state_bytes;
+    info.state = state_costs(graph->state(), options.prefill_tokens);
     return std::make_unique<EngineImpl>(std::move(file), options, std::move(prompts),
                                         std::move(backend), std::move(graph), std::move(store),
                                         std::move(swap), std::move(info));
@@ -159,6 +137,11 @@ BatcherOptions batcher_options(const EngineOptions& options, const Graph& graph)
     out.inter_token_us = std::int64_t{options.inter_token_ms} * 1000;
     for (const compute::KvGroupSpec& g : graph.state().groups)
         out.swap_page_us += 2 * static_cast<double>(compute::page_bytes(g)) / kSwapBytesPerUs;
+    if (graph.state().recurrent) {
+        out.swap_state_us = 2 *
+                            static_cast<double>(compute::state_bytes(*graph.state().recurrent)) /
+                            kSwapBytesPerUs;
+    }
     return out;
 }
 
@@ -171,8 +154,13 @@ EngineImpl::EngineImpl(ModelFile file, const EngineOptions& options, PromptMaker
     : options_(options), file_(std::move(file)), prompts_(std::move(prompts)),
       info_(std::move(info)), backend_(std::move(backend)), graph_(std::move(graph)),
       store_(std::move(store)), swap_(std::move(swap)),
-      batcher_(batcher_options(options, *graph_), store_, swap_ ? &swap_->space() : nullptr),
+      batcher_(batcher_options(options, *graph_), store_, swap_ ? &swap_->space() : nullptr, this),
       plans_(*graph_, *backend_),
-      scratch_(static_cast<std::size_t>(options.team->size()), SamplerScratch(*options.table)) {}
+      scratch_(static_cast<std::size_t>(options.team->size()), SamplerScratch(*options.table)) {
+    if (!graph_->has_draft_head() || !options.speculate || !options.draft_head) return;
+    head_ = std::make_unique<DraftHead>(*graph_, *backend_, batcher_, store_.n_groups(),
+                                        store_.n_pages(0));
+    followers_.reserve(static_cast<std::size_t>(options.max_seqs));
+}
 
 } // namespace bloom::engine

@@ -16,6 +16,7 @@
 #include <bloom/engine/sampler.hpp>
 #include <bloom/engine/state.hpp>
 
+#include "engine/draft_head.hpp"
 #include "engine/output.hpp"
 #include "engine/plan_cache.hpp"
 #include "engine/prompt.hpp"
@@ -35,6 +36,7 @@ struct Choice {
     Sampler sampler;
     ChoiceOutput output;
     PromptLookup lookup = {};
+    GuessRecord head_record = {}; ///< of guesses that the model's own head makes
 };
 
 struct Request {
@@ -69,7 +71,7 @@ private:
     double rate_ = 0;
 };
 
-class EngineImpl final : public Engine {
+class EngineImpl final : public Engine, private StateMover {
 public:
     EngineImpl(ModelFile file, const EngineOptions& options, PromptMaker prompts,
                std::unique_ptr<compute::Backend> backend, std::unique_ptr<const Graph> graph,
@@ -113,7 +115,19 @@ public:
         return store_.n_pages() - store_.n_free();
     }
 
+    std::int32_t states_in_use() const noexcept override {
+        return store_.slots().n_sequences() - store_.slots().n_free();
+    }
+
+    std::int32_t n_snapshots() const noexcept override { return store_.slots().n_kept(); }
+
 private:
+    void settle_state(std::int32_t slot, std::int32_t n_confirmed) override {
+        backend_->settle_state(slot, n_confirmed);
+    }
+
+    void copy_state(std::int32_t from, std::int32_t to) override { backend_->copy_state(from, to); }
+
     /// A draw to make after a run.
     struct Draw {
         Request* request;
@@ -129,6 +143,12 @@ private:
     struct Owner {
         Request* request = nullptr;
         Choice* choice = nullptr;
+    };
+
+    /// Guesses that a stream may have in the next step, and how likely they have to be.
+    struct GuessRules {
+        std::int32_t most = 0;
+        double least_chance = 1;
     };
 
     // requests
@@ -148,6 +168,11 @@ private:
     // steps
     void compute_step(std::int64_t now_ms);
     void propose_drafts();
+    GuessRules guess_rules();
+    std::int32_t room_for_guesses(const Request& request, const Choice& choice,
+                                  std::int32_t most) const;
+    Result<> follow_with_head(const Batcher::Step& step);
+    void break_down(const Error& error);
     Result<> run_backend(const Batcher::Step& step);
     void starve_step() noexcept;
     void starve(Request& request) noexcept;
@@ -172,6 +197,8 @@ private:
     std::unique_ptr<SwapPages> swap_; ///< nullptr: none
     Batcher batcher_;
     PlanCache plans_;
+    std::unique_ptr<DraftHead> head_; ///< nullptr: the model has none, or it is not wanted
+    std::vector<DraftHead::Follower> followers_;
 
     std::vector<std::unique_ptr<Request>> requests_; ///< by arrival
     std::unordered_map<std::uint64_t, Request*> by_id_;

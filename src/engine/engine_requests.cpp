@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <limits>
 #include <new>
 
 #include <fmt/format.h>
@@ -221,6 +222,9 @@ void EngineImpl::make_choices(Request& request, std::vector<Prompt> prompts) {
     request.choices.reserve(prompts.size() * static_cast<std::size_t>(g.n_choices));
     OutputOptions output{!g.messages.empty(), g.render.reasoning, {}, request.stops};
     if (output.chat) output.parser = prompts_.parser_options(g);
+    gen::Sampling sampling = g.sampling;
+    for (const std::int32_t id : prompts_.tokenizer()->suppressed_ids())
+        sampling.logit_bias.push_back({id, -std::numeric_limits<float>::infinity()});
     for (std::size_t p = 0; p < prompts.size(); ++p) {
         const auto first = static_cast<std::int32_t>(request.choices.size());
         output.parser.in_reasoning = prompts[p].in_reasoning;
@@ -228,7 +232,7 @@ void EngineImpl::make_choices(Request& request, std::vector<Prompt> prompts) {
             const std::int32_t index = first + j;
             auto choice = std::make_unique<Choice>(
                 Choice{index, static_cast<std::int32_t>(p), SeqId::none, 0, 0, false,
-                       Sampler(g.sampling, request.seed, static_cast<std::uint32_t>(index)),
+                       Sampler(sampling, request.seed, static_cast<std::uint32_t>(index)),
                        ChoiceOutput(prompts_.tokenizer(), output)});
             const auto left = info_.ctx_len - static_cast<std::int32_t>(prompts[p].ids.size());
             choice->max_new = std::min(std::max(g.limits.max_tokens, 1), left);

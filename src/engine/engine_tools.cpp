@@ -50,6 +50,7 @@ Result<> EngineImpl::logits(std::span<const std::int32_t> ids, LogitsCallback sh
     store_.drop_cache();
     SequenceState state;
     store_.init(state);
+    BLOOM_CHECK(store_.take_slot(state));
     std::vector<std::int32_t> positions(ids.size());
     std::iota(positions.begin(), positions.end(), 0);
     const std::vector<std::int32_t> seqs(kLogitRows, 0);
@@ -68,9 +69,11 @@ Result<> EngineImpl::logits(std::span<const std::int32_t> ids, LogitsCallback sh
             result = std::unexpected(plan.error());
             break;
         }
+        const compute::RecurrentInput taken{state.slot, at == 0, 0, static_cast<std::int32_t>(n)};
         result = backend_->run(*plan, {ids.subspan(at, n), std::span(positions).subspan(at, n),
                                        std::span(seqs).first(n), std::span(rows).first(n), 1,
-                                       static_cast<std::int32_t>(store_.n_groups()), tables});
+                                       static_cast<std::int32_t>(store_.n_groups()), tables,
+                                       std::span(&taken, store_.spec().recurrent ? 1 : 0)});
         for (std::size_t i = 0; result && i < n; ++i) {
             show(static_cast<std::int64_t>(at + i),
                  backend_->read_logits(static_cast<std::int32_t>(i)));
@@ -95,11 +98,14 @@ Result<> EngineImpl::run_synthetic(std::int32_t n_seqs, std::int32_t past,
     std::vector<SequenceState> states(static_cast<std::size_t>(n_seqs));
     std::vector<std::int32_t> tokens, positions, row_seq, logit_rows;
     std::vector<compute::PageTable> tables;
+    std::vector<compute::RecurrentInput> recurrent;
     bool room = true;
     for (std::int32_t s = 0; s < n_seqs; ++s) {
         SequenceState& state = states[static_cast<std::size_t>(s)];
         store_.init(state);
-        room = room && store_.ensure(state, past + rows_per_seq);
+        room = room && store_.take_slot(state) && store_.ensure(state, past + rows_per_seq);
+        if (room && store_.spec().recurrent)
+            recurrent.push_back({state.slot, true, 0, rows_per_seq});
         for (std::int32_t i = 0; i < rows_per_seq; ++i) {
             const std::int32_t p = past + i;
             tokens.push_back(
@@ -116,7 +122,8 @@ Result<> EngineImpl::run_synthetic(std::int32_t n_seqs, std::int32_t past,
         const auto plan = plans_.get(phase, tokens.size(), logit_rows.size());
         options_.team->begin_step();
         result = plan ? backend_->run(*plan, {tokens, positions, row_seq, logit_rows, n_seqs,
-                                              static_cast<std::int32_t>(store_.n_groups()), tables})
+                                              static_cast<std::int32_t>(store_.n_groups()), tables,
+                                              recurrent})
                       : Result<>(std::unexpected(plan.error()));
         options_.team->end_step();
     } else {

@@ -103,6 +103,26 @@ Result<> read_ids(const GgufMetadata& metadata, text::VocabSpec& out) {
     return {};
 }
 
+Result<> read_suppressed(const GgufMetadata& metadata, text::VocabSpec& out) {
+    constexpr std::string_view kKey = "tokenizer.ggml.suppress_tokens";
+    const GgufValue* const value = metadata.find(kKey);
+    const auto* const list = value == nullptr ? nullptr : std::get_if<GgufArray>(&value->value);
+    if (value == nullptr) return {};
+    if (list == nullptr || list->size() > out.tokens.size()) {
+        return Error{Code::corrupt,
+                     fmt::format("{} is no list of at most {} tokens", kKey, out.tokens.size())};
+    }
+    for (std::uint64_t i = 0; i < list->size(); ++i) {
+        BLOOM_TRY(const std::int64_t id, list->integer_at(i));
+        if (id < 0 || id >= static_cast<std::int64_t>(out.tokens.size())) {
+            return Error{Code::corrupt, fmt::format("{} has the id {}, there are {} tokens", kKey,
+                                                    id, out.tokens.size())};
+        }
+        out.suppress_ids.push_back(static_cast<std::int32_t>(id));
+    }
+    return {};
+}
+
 Result<> read_switches(const GgufMetadata& metadata, text::VocabSpec& out) {
     const auto read = [&](std::string_view key, std::optional<bool>& to) -> Result<> {
         if (metadata.find(key) == nullptr) return {};
@@ -145,6 +165,7 @@ Result<ModelTokenizer> read_gguf_tokenizer(const GgufFile& file) {
     BLOOM_TRY(const std::string_view pre, metadata.text_or("tokenizer.ggml.pre", ""));
     out.vocab.pre = pre;
     BLOOM_OK(read_ids(metadata, out.vocab));
+    BLOOM_OK(read_suppressed(metadata, out.vocab));
     BLOOM_OK(read_switches(metadata, out.vocab));
     BLOOM_TRY(out.chat_templates, read_templates(metadata));
     return out;

@@ -11,8 +11,8 @@
 #include <bloom/engine/model_file.hpp>
 #include <bloom/engine/safetensors.hpp>
 #include <bloom/json/reader.hpp>
-#include <bloom/text/hf_tokenizer.hpp>
 
+#include "engine/directory_tokenizer.hpp"
 #include "engine/synthetic_weights.hpp"
 
 namespace bloom::engine {
@@ -62,47 +62,8 @@ struct ModelFile::Impl {
 
 namespace {
 
-/// Largest side file besides tokenizer.json; chat templates are bounded by 1 MiB themselves.
-constexpr std::uint64_t kMaxSideFileBytes = 32U << 20;
-
 /// Tensors that a warning names one by one.
 constexpr std::size_t kListedNames = 16;
-
-/// Contents of an optional file of the directory; empty when it is absent.
-Result<std::string> optional_file(const std::filesystem::path& directory, std::string_view name,
-                                  std::uint64_t max_bytes) {
-    BLOOM_TRY(const std::filesystem::path store, store_root(directory));
-    auto text = read_small_file(directory, name, store, max_bytes);
-    if (!text && text.error().code() == Code::not_found) return std::string();
-    return text;
-}
-
-Result<ModelTokenizer> read_directory_tokenizer(const std::filesystem::path& directory) {
-    BLOOM_TRY(const std::string tokenizer,
-              optional_file(directory, "tokenizer.json", text::kMaxTokenizerJsonBytes));
-    if (tokenizer.empty()) {
-        return Error{Code::not_found, fmt::format("{} has no tokenizer.json",
-                                                  bloom::quoted(directory.string(), 256))};
-    }
-    BLOOM_TRY(const std::string config,
-              optional_file(directory, "tokenizer_config.json", kMaxSideFileBytes));
-    BLOOM_TRY(const std::string generation,
-              optional_file(directory, "generation_config.json", kMaxSideFileBytes));
-    BLOOM_TRY(const std::string jinja,
-              optional_file(directory, "chat_template.jinja", kMaxSideFileBytes));
-    BLOOM_TRY(text::HfTokenizer read, text::read_hf_tokenizer({.tokenizer_json = tokenizer,
-                                                               .tokenizer_config_json = config,
-                                                               .generation_config_json = generation,
-                                                               .chat_template_jinja = jinja}));
-    ModelTokenizer out;
-    out.vocab = std::move(read.vocab);
-    if (!read.chat_template.empty())
-        out.chat_templates.push_back({"default", std::move(read.chat_template)});
-    for (auto& [name, source] : read.named_templates) {
-        if (name != "default") out.chat_templates.push_back({std::move(name), std::move(source)});
-    }
-    return out;
-}
 
 std::string describe_config_value(const json::Value& value) {
     if (const auto b = value.as_bool()) return *b ? "true" : "false";
@@ -174,8 +135,8 @@ Result<ModelFile> ModelFile::open_directory(const std::filesystem::path& directo
                                           : directory.parent_path().filename().string();
     const auto read = [&]() -> Result<> {
         const auto& tensors = std::get<SafetensorsModel>(impl->source);
-        const bool has_head = tensors.find_tensor("lm_head.weight") != nullptr;
-        BLOOM_TRY(HfConfig config, read_hf_config(impl->config_json, has_head));
+        const HfParts parts = find_hf_parts(tensors.tensors());
+        BLOOM_TRY(HfConfig config, read_hf_config(impl->config_json, parts));
         impl->config = std::move(config.model);
         BLOOM_TRY(impl->weights,
                   load_hf_weights(impl->config, config.quantization, tensors.tensors()));
@@ -247,9 +208,10 @@ std::int64_t ModelFile::n_parameters() const noexcept {
 Result<ModelTokenizer> ModelFile::tokenizer() const {
     const auto* gguf = std::get_if<GgufFile>(&impl_->source);
     const SyntheticWeights* const synthetic = impl_->synthetic();
-    Result<ModelTokenizer> out = synthetic != nullptr ? synthetic->tokenizer()
-                                 : gguf != nullptr    ? read_gguf_tokenizer(*gguf)
-                                                      : read_directory_tokenizer(impl_->directory);
+    Result<ModelTokenizer> out =
+        synthetic != nullptr ? synthetic->tokenizer()
+        : gguf != nullptr    ? read_gguf_tokenizer(*gguf)
+                             : read_directory_tokenizer(impl_->directory, impl_->config.arch);
     // Token ids index the embedding without further questions, so here is the place to ask.
     if (out && static_cast<std::int64_t>(out->vocab.tokens.size()) > impl_->config.vocab_rows) {
         return Error{Code::corrupt,

@@ -17,6 +17,27 @@ text::ChatTemplateOptions template_options(const text::Tokenizer& tokenizer) {
     return options;
 }
 
+/// How a family writes its calls, for templates that do not show it.
+text::OutputFormat format_of(Arch arch) noexcept {
+    switch (arch) {
+    case Arch::qwen35:
+    case Arch::qwen35_moe:
+        return text::OutputFormat::qwen_xml;
+    case Arch::gemma4:
+        return text::OutputFormat::gemma;
+    case Arch::minimax_m2:
+        return text::OutputFormat::minimax_xml;
+    case Arch::qwen3:
+    case Arch::qwen3_moe:
+    case Arch::afmoe:
+        return text::OutputFormat::hermes_json;
+    case Arch::llama: // of many makers
+    case Arch::qwen2:
+        break;
+    }
+    return text::OutputFormat::plain;
+}
+
 } // namespace
 
 Result<PromptMaker> PromptMaker::create(const ModelFile& file, std::int32_t render_ms_max) {
@@ -25,6 +46,8 @@ Result<PromptMaker> PromptMaker::create(const ModelFile& file, std::int32_t rend
     BLOOM_TRY(ModelTokenizer read, file.tokenizer());
     BLOOM_TRY(out.tokenizer_, text::Tokenizer::create(std::move(read.vocab)));
     const text::Tokenizer& tokenizer = *out.tokenizer_;
+    // Gemma 4 does not work without; others are as their template was trained with.
+    out.needs_bos_ = tokenizer.bos() && tokenizer.token_id("<|turn>");
     std::string_view source;
     std::string_view name = "built-in";
     if (!read.chat_templates.empty()) {
@@ -36,7 +59,9 @@ Result<PromptMaker> PromptMaker::create(const ModelFile& file, std::int32_t rend
     }
     if (source.empty()) return out;
     BLOOM_TRY(out.template_, text::ChatTemplate::create(source, name, template_options(tokenizer)));
-    for (const std::string_view tag : text::tags_of(out.template_->output_format())) {
+    out.format_ = out.template_->output_format();
+    if (out.format_ == text::OutputFormat::plain) out.format_ = format_of(file.config().arch);
+    for (const std::string_view tag : text::tags_of(out.format_)) {
         const std::optional<std::int32_t> id = tokenizer.token_id(tag);
         if (id) out.tags_.push_back({std::string(tag), *id});
     }
@@ -64,6 +89,8 @@ Result<Prompt> PromptMaker::chat(const gen::Generation& generation) const {
     Prompt prompt;
     prompt.in_reasoning = rendered.in_reasoning;
     BLOOM_OK(tokenizer_->encode(rendered.text, encode, prompt.ids));
+    if (needs_bos_ && (prompt.ids.empty() || prompt.ids.front() != *tokenizer_->bos()))
+        prompt.ids.insert(prompt.ids.begin(), *tokenizer_->bos());
     return prompt;
 }
 
@@ -92,7 +119,7 @@ Result<std::vector<Prompt>> PromptMaker::prepare(const gen::Generation& generati
 
 text::OutputParserOptions PromptMaker::parser_options(const gen::Generation& generation) const {
     text::OutputParserOptions options;
-    if (template_) options.format = template_->output_format();
+    options.format = format_;
     options.tag_tokens = tags_;
     options.raw_reasoning = generation.render.reasoning == gen::ReasoningMode::raw;
     if (generation.tmpl.tool_choice != gen::ToolChoice::none) options.tools = generation.tmpl.tools;

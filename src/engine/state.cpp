@@ -54,9 +54,11 @@ void PagePool::drop_ref(std::int32_t page) noexcept {
     if (--refs_[static_cast<std::size_t>(page)] == 0) free_.push_back(page);
 }
 
-StateStore::StateStore(StateSpec spec, std::span<const std::int64_t> n_pages, bool cache_prefixes)
-    : spec_(std::move(spec)), cache_(cache_prefixes && !spec_.recurrent),
-      evictable_(n_pages.size(), 0) {
+StateStore::StateStore(StateSpec spec, std::span<const std::int64_t> n_pages, bool cache_prefixes,
+                       SlotCounts slots)
+    : spec_(std::move(spec)), cache_(cache_prefixes && (!spec_.recurrent || slots.n_snapshots > 0)),
+      slots_(slots.n_sequences, slots.n_snapshots), evictable_(n_pages.size(), 0) {
+    BLOOM_CHECK(!spec_.recurrent || slots.n_sequences > 0);
     BLOOM_CHECK(n_pages.size() == spec_.groups.size());
     std::int64_t most = 0;
     for (const std::int64_t n : n_pages) {
@@ -78,8 +80,8 @@ StateStore::StateStore(StateSpec spec, std::span<const std::int64_t> n_pages, bo
 StateStore::Supply StateStore::scarcest() const noexcept {
     Supply least;
     for (std::size_t g = 0; g < pools_.size(); ++g) {
-        const Supply here{pools_[g].n_free() + evictable_[g], pools_[g].size()};
-        if (g == 0 || here.available < least.available) least = here;
+        const Supply here{n_available(g), pools_[g].size()};
+        if (g == 0 || here.available * least.total < least.available * here.total) least = here;
     }
     return least;
 }
@@ -115,16 +117,16 @@ void StateStore::init(SequenceState& seq) const {
     BLOOM_CHECK(seq.blocks.empty());
 }
 
-bool StateStore::has_room(const SequenceState& seq, std::int64_t n_tokens,
-                          std::int64_t spare) const noexcept {
+std::size_t StateStore::short_group(const SequenceState& seq, std::int64_t n_tokens,
+                                    std::int64_t spare) const noexcept {
     for (std::size_t g = 0; g < pools_.size(); ++g) {
         std::int64_t need = pages_for(n_tokens) - static_cast<std::int64_t>(seq.tables[g].size());
         const std::int64_t window = spec_.groups[g].window;
         // Behind its window a group gives back what it takes: the window and one cut around it.
         if (window > 0) need = std::min(need, pages_for(window + 2 * kPrefillCut));
-        if (need + spare > pools_[g].n_free() + evictable_[g]) return false;
+        if (need + spare > n_available(g)) return g;
     }
-    return true;
+    return kNoGroup;
 }
 
 std::uint64_t StateStore::hash_of(std::uint64_t parent_hash, std::string_view scope,
@@ -213,6 +215,8 @@ void StateStore::erase_block(std::uint32_t b) {
         if (page >= 0) pools_[g].drop_ref(page);
         page = -1;
     }
+    if (block.snapshot >= 0) slots_.drop(block.snapshot);
+    block.snapshot = -1;
     block.serial = 0;
     block.scope.clear();
     block.next = unused_;
@@ -235,7 +239,10 @@ std::int32_t StateStore::take_page(std::size_t group) {
     return pools_[group].take();
 }
 
-bool StateStore::can_resume(std::span<const std::uint32_t> blocks, std::size_t n) const {
+bool StateStore::can_resume(std::span<const std::uint32_t> blocks, std::size_t n,
+                            Resume resume) const {
+    const bool needs_state = spec_.recurrent && resume == Resume::computing;
+    if (needs_state && blocks_[blocks[n - 1]].snapshot < 0) return false;
     for (std::size_t g = 0; g < pools_.size(); ++g) {
         const std::int64_t window = spec_.groups[g].window;
         const std::int64_t position = static_cast<std::int64_t>(n) * kPage;
@@ -249,8 +256,10 @@ bool StateStore::can_resume(std::span<const std::uint32_t> blocks, std::size_t n
 }
 
 std::int32_t StateStore::attach(SequenceState& seq, std::string_view scope,
-                                std::span<const std::int32_t> tokens) {
+                                std::span<const std::int32_t> tokens, Resume resume) {
     BLOOM_CHECK(seq.blocks.empty());
+    seq.resume_from = -1;
+    seq.n_known = 0;
     if (!cache_ || scope.empty() || tokens.empty()) return 0;
     const std::size_t full = (tokens.size() - 1) / kBlock; // the last token is always computed
     found_.clear();
@@ -265,7 +274,8 @@ std::int32_t StateStore::attach(SequenceState& seq, std::string_view scope,
     }
     constexpr std::size_t kStep = kPrefillCut / kPage;
     std::size_t n = found_.size() / kStep * kStep;
-    while (n > 0 && !can_resume(found_, n))
+    seq.n_known = static_cast<std::int32_t>(n * kBlock);
+    while (n > 0 && !can_resume(found_, n, resume))
         n -= kStep;
     // Memory first: nothing below can fail.
     seq.blocks.reserve(n);
@@ -283,6 +293,10 @@ std::int32_t StateStore::attach(SequenceState& seq, std::string_view scope,
         }
     }
     const auto length = static_cast<std::int32_t>(n * kBlock);
+    if (n > 0 && spec_.recurrent && resume == Resume::computing) {
+        seq.resume_from = blocks_[found_[n - 1]].snapshot;
+        slots_.touch(seq.resume_from);
+    }
     drop_behind_window(seq, length);
     return length;
 }
@@ -358,22 +372,24 @@ void StateStore::drop_behind_window(SequenceState& seq, std::int64_t position) {
     for (std::size_t g = 0; g < pools_.size(); ++g) {
         const std::int64_t window = spec_.groups[g].window;
         if (window == 0) continue;
-        const std::int64_t first_seen = first_seen_page(g, position);
+        const std::int64_t first_seen = first_seen_page(g, position / kPrefillCut * kPrefillCut);
         auto& table = seq.tables[g];
         std::int32_t& start = seq.window_start[g];
         const auto end =
             std::min<std::int64_t>(first_seen, static_cast<std::int64_t>(table.size()));
         for (; start < end; ++start) {
             const auto i = static_cast<std::size_t>(start);
-            if (table[i] < 0) continue;
-            // The cache lets go as well, otherwise a long prompt would pin what its window freed.
-            if (i < seq.blocks.size() && block_page(seq.blocks[i], g) == table[i] &&
-                blocks_[seq.blocks[i]].n_users == 1) {
-                pools_[g].drop_ref(table[i]);
+            const std::int32_t page = table[i];
+            if (page < 0) continue;
+            table[i] = -1;
+            pools_[g].drop_ref(page);
+            // When no sequence sees it any more the cache lets go as well: otherwise long prompts
+            // would pin what their windows freed.
+            if (i < seq.blocks.size() && block_page(seq.blocks[i], g) == page &&
+                pools_[g].refs(page) == 1) {
+                pools_[g].drop_ref(page);
                 block_page(seq.blocks[i], g) = -1;
             }
-            pools_[g].drop_ref(table[i]);
-            table[i] = -1;
         }
     }
 }
@@ -420,6 +436,43 @@ void StateStore::release(SequenceState& seq) noexcept {
     for (std::size_t i = seq.blocks.size(); i-- > 0;)
         leave_block(seq.blocks[i]);
     seq.blocks.clear();
+    if (seq.slot >= 0) slots_.give_back(seq.slot);
+    seq.slot = -1;
+    seq.resume_from = -1;
+    seq.n_known = 0;
+}
+
+bool StateStore::take_slot(SequenceState& seq) noexcept {
+    if (!spec_.recurrent) return true;
+    BLOOM_CHECK(seq.slot < 0);
+    seq.slot = slots_.take();
+    return seq.slot >= 0;
+}
+
+std::int32_t StateStore::reserve_snapshot(Snapshot instead) noexcept {
+    if (instead.slot >= 0 && slots_.holds(instead.slot, instead.stamp)) {
+        blocks_[slots_.block_of(instead.slot)].snapshot = -1;
+        slots_.reserve_again(instead.slot);
+        return instead.slot;
+    }
+    const StateSlots::Reserved got = slots_.reserve();
+    if (got.lost_block != StateSlots::kNoBlock) blocks_[got.lost_block].snapshot = -1;
+    return got.slot;
+}
+
+Snapshot StateStore::keep_snapshot(const SequenceState& seq, std::int64_t position,
+                                   std::int32_t slot) noexcept {
+    BLOOM_CHECK(position > 0);
+    BLOOM_CHECK(position % kPrefillCut == 0);
+    const auto n = static_cast<std::size_t>(position / kPage);
+    const std::uint32_t b = n <= seq.blocks.size() ? seq.blocks[n - 1] : kNone;
+    if (b == kNone || blocks_[b].snapshot >= 0) {
+        if (b != kNone) slots_.touch(blocks_[b].snapshot);
+        slots_.drop(slot);
+        return {};
+    }
+    blocks_[b].snapshot = slot;
+    return {slot, slots_.keep(slot, b)};
 }
 
 void StateStore::drop_cache() {

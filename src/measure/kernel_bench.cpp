@@ -45,6 +45,8 @@ std::string_view form_of(KernelOp op) noexcept {
         return "K,M,EXPERTS,TOPK";
     case KernelOp::attention:
         return "HEADS,KV_HEADS,HEAD_DIM";
+    case KernelOp::delta:
+        return "KEY_HEADS,VALUE_HEADS,KEY_DIM,VALUE_DIM";
     }
     return {};
 }
@@ -63,6 +65,8 @@ Result<std::unique_ptr<Subject>> make_subject(const SubjectOptions& options,
         return make_moe(options, shape);
     case KernelOp::attention:
         return make_attention(options, shape);
+    case KernelOp::delta:
+        return make_delta(options, shape);
     }
     return Error{Code::unsupported, "no such operation"};
 }
@@ -77,13 +81,15 @@ std::string_view to_string(KernelOp op) noexcept {
         return "moe";
     case KernelOp::attention:
         return "attention";
+    case KernelOp::delta:
+        return "delta";
     }
     return {};
 }
 
 Result<KernelShape> parse_kernel_shape(KernelOp op, std::string_view text) {
     const std::vector<std::int64_t> of = integers(text);
-    const std::size_t n_expected = op == KernelOp::dense ? 2 : op == KernelOp::moe ? 4 : 3;
+    const std::size_t n_expected = op == KernelOp::dense ? 2 : op == KernelOp::attention ? 3 : 4;
     const bool fits = std::ranges::all_of(of, [](std::int64_t v) { return v <= kShapeSideMax; });
     if (of.size() != n_expected || !fits) {
         return Error{Code::invalid_argument,
@@ -97,6 +103,13 @@ Result<KernelShape> parse_kernel_shape(KernelOp op, std::string_view text) {
         shape.n_heads = i32(0);
         shape.n_kv_heads = i32(1);
         shape.head_dim = i32(2);
+        return shape;
+    }
+    if (op == KernelOp::delta) {
+        shape.n_k_heads = i32(0);
+        shape.n_v_heads = i32(1);
+        shape.k_dim = i32(2);
+        shape.v_dim = i32(3);
         return shape;
     }
     shape.k = of[0];
@@ -123,6 +136,8 @@ std::string shape_text(const KernelShape& s) {
         return fmt::format("{},{},{},{}", s.k, s.m, s.n_experts, s.top_k);
     case KernelOp::attention:
         return fmt::format("{},{},{}", s.n_heads, s.n_kv_heads, s.head_dim);
+    case KernelOp::delta:
+        return fmt::format("{},{},{},{}", s.n_k_heads, s.n_v_heads, s.k_dim, s.v_dim);
     }
     return {};
 }
@@ -135,6 +150,20 @@ Result<> check_shape(const KernelShape& s) {
                                       kShapeContextMax));
         }
         if (s.head_dim % 16 != 0) return bad(s, "the head dimension must be a multiple of 16");
+        return {};
+    }
+    if (s.op == KernelOp::delta) {
+        if (s.n_v_heads % s.n_k_heads != 0) {
+            return bad(s, "value heads must be a multiple of key heads");
+        }
+        const auto fits = [](std::int32_t dim) {
+            return dim % 16 == 0 && dim <= kShapeDeltaDimMax;
+        };
+        if (!fits(s.k_dim) || !fits(s.v_dim) || s.n_v_heads > kShapeDeltaHeadsMax) {
+            return bad(s,
+                       fmt::format("dimensions must be multiples of 16 up to {}, heads at most {}",
+                                   kShapeDeltaDimMax, kShapeDeltaHeadsMax));
+        }
         return {};
     }
     const int group = kernels::group_size(s.format);

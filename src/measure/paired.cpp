@@ -17,9 +17,15 @@ struct Repetition {
 
     double dot_roof() const { return std::max(before.dot_gops, after.dot_gops); }
 
+    double fma_roof() const { return std::max(before.fma_gflops, after.fma_gflops); }
+
     double gb_per_s() const { return seconds > 0 ? work.bytes / seconds * 1e-9 : 0; }
 
     double gops() const { return seconds > 0 ? work.ops / seconds * 1e-9 : 0; }
+
+    double gflops() const { return seconds > 0 ? work.flops / seconds * 1e-9 : 0; }
+
+    double of_fma() const { return fma_roof() > 0 ? gflops() / fma_roof() : 0; }
 
     double of_read() const { return read_roof() > 0 ? gb_per_s() / read_roof() : 0; }
 
@@ -48,20 +54,33 @@ Paired summarise(std::vector<Repetition> all) {
     out.seconds = spread_of(each(all, [](const Repetition& r) { return r.seconds; }));
     out.gb_per_s = median(each(all, [](const Repetition& r) { return r.gb_per_s(); }));
     out.gops = median(each(all, [](const Repetition& r) { return r.gops(); }));
-    out.roof_ratio = spread_of(
-        each(all, [](const Repetition& r) { return std::max(r.of_read(), r.of_dots()); }));
+    out.gflops = median(each(all, [](const Repetition& r) { return r.gflops(); }));
+    out.roof_ratio = spread_of(each(
+        all, [](const Repetition& r) { return std::max({r.of_read(), r.of_dots(), r.of_fma()}); }));
     const double of_read = median(each(all, [](const Repetition& r) { return r.of_read(); }));
     const double of_dots = median(each(all, [](const Repetition& r) { return r.of_dots(); }));
-    out.limit = of_dots > of_read ? Limit::dots : Limit::bandwidth;
+    const double of_fma = median(each(all, [](const Repetition& r) { return r.of_fma(); }));
+    out.limit = of_fma > std::max(of_read, of_dots) ? Limit::multiply_adds
+                : of_dots > of_read                 ? Limit::dots
+                                                    : Limit::bandwidth;
     out.roofs.read_gb_per_s = median(each(all, [](const Repetition& r) { return r.read_roof(); }));
     out.roofs.dot_gops = median(each(all, [](const Repetition& r) { return r.dot_roof(); }));
+    out.roofs.fma_gflops = median(each(all, [](const Repetition& r) { return r.fma_roof(); }));
     return out;
 }
 
 } // namespace
 
 std::string_view to_string(Limit limit) noexcept {
-    return limit == Limit::bandwidth ? "bandwidth" : "dots";
+    switch (limit) {
+    case Limit::bandwidth:
+        return "bandwidth";
+    case Limit::dots:
+        return "dots";
+    case Limit::multiply_adds:
+        return "multiply-adds";
+    }
+    return {};
 }
 
 Result<Paired> measure_paired(RoofSource& roofs, Stopwatch& clock, const PairedOptions& options,

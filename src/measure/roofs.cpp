@@ -164,6 +164,7 @@ Roofs RoofProbe::sample() {
     Roofs best;
     best.read_gb_per_s = std::max(read_gb_per_s(true), read_gb_per_s(false));
     best.dot_gops = std::max(dot_gops(), dot_gops());
+    best.fma_gflops = fma_gflops();
     best.read_gb_per_s = std::max(best.read_gb_per_s, read_gb_per_s(true));
     return best;
 }

@@ -86,6 +86,10 @@ Result<> read_split(const json::Object& part, HfPipeline& out) {
         return unsupported("Split pattern", pattern.text);
     }
     const auto splitter = splitter_for_regex(pattern.text);
+    if (!splitter && out.may_be_unknown) {
+        out.unknown_regex = pattern.text;
+        return {};
+    }
     if (!splitter) return unsupported("Split regular expression", pattern.text);
     // Keeping the matches and dropping the rest is the same where the expression matches
     // everything.
@@ -219,8 +223,9 @@ Result<bool> flag_member(const json::Object& object, std::string_view key, bool 
     return flag;
 }
 
-Result<HfPipeline> read_hf_pipeline(const json::Object& tokenizer) {
+Result<HfPipeline> read_hf_pipeline(const json::Object& tokenizer, std::string_view family_pre) {
     HfPipeline out;
+    out.may_be_unknown = !family_pre.empty();
     using Reader = Result<> (*)(const json::Object&, std::string_view, HfPipeline&);
     const auto read = [&](std::string_view key, std::string_view list_key,
                           Reader reader) -> Result<> {
@@ -235,6 +240,9 @@ Result<HfPipeline> read_hf_pipeline(const json::Object& tokenizer) {
     BLOOM_OK(read("pre_tokenizer", "pretokenizers", read_pre_tokenizer));
     BLOOM_OK(read("decoder", "decoders", read_decoder));
     BLOOM_OK(read("post_processor", "processors", read_post_processor));
+    if (!out.unknown_regex.empty()) {
+        BLOOM_TRY(out.splitters, splitters_for_pre(family_pre));
+    }
     return out;
 }
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <charconv>
 #include <cstdint>
 #include <limits>
 #include <unordered_map>
@@ -35,9 +36,16 @@ private:
     Result<> read_vocab(const json::Object& vocab);
     Result<> read_merges(const json::Array& merges);
     Result<> read_added(const json::Array& added);
+    static Result<AddedTokenRule> read_rule(const json::Object& token);
+    Result<> add_token(std::size_t id, std::string_view content, bool special, AddedTokenRule rule);
     Result<> read_config();
     Result<> read_templates(const json::Value& value);
     Result<> read_generation_config();
+    Result<> read_model_config();
+    Result<> read_old_files();
+    Result<> read_added_decoder(const json::Object& config);
+    Result<> read_ids(const json::Value& value, std::string_view what, bool lenient,
+                      std::vector<std::int32_t>& out) const;
     Result<> named_token(const json::Object& config, std::string_view key, std::int32_t& id) const;
     void apply_pipeline();
     void grow(std::size_t n_tokens);
@@ -49,6 +57,7 @@ private:
     bool config_adds_eos_ = false;
     std::string unk_token_;
     std::unordered_map<std::string, std::int32_t> id_by_text_;
+    std::unordered_map<std::int32_t, std::size_t> rule_by_id_; ///< into added_rules
     HfTokenizer out_;
 };
 
@@ -162,31 +171,50 @@ Result<> Reader::read_model(const json::Object& model) {
 }
 
 Result<> Reader::read_added(const json::Array& added) {
-    VocabSpec& v = out_.vocab;
-    const std::size_t n_model_tokens = v.tokens.size();
     for (const json::Value value : added) {
         BLOOM_TRY(const json::Object token, value.as_object());
         BLOOM_TRY(const std::string_view content, text_member(token, "content"));
-        if (content.empty()) return Error{Code::corrupt, "an added token has no content"};
         BLOOM_TRY(const json::Value id_value, token.at("id"));
         BLOOM_TRY(const std::size_t id, token_index(id_value, content));
-        grow(id + 1);
-        AddedTokenRule rule;
-        rule.id = static_cast<std::int32_t>(id);
-        BLOOM_TRY(rule.single_word, flag_member(token, "single_word", false));
-        BLOOM_TRY(rule.lstrip, flag_member(token, "lstrip", false));
-        BLOOM_TRY(rule.rstrip, flag_member(token, "rstrip", false));
-        BLOOM_TRY(rule.normalized, flag_member(token, "normalized", false));
+        BLOOM_TRY(const AddedTokenRule rule, read_rule(token));
         BLOOM_TRY(const bool special, flag_member(token, "special", false));
-        rule.in_model = id < n_model_tokens && v.types[id] == TokenType::normal;
-        if (v.types[id] != TokenType::unused && v.tokens[id] != content) {
-            return Error{Code::corrupt, fmt::format("the added token {} has the id of {}",
-                                                    quoted(content), quoted(v.tokens[id]))};
-        }
-        v.tokens[id] = content;
-        v.types[id] = special ? TokenType::control : TokenType::user_defined;
-        id_by_text_[std::string(content)] = rule.id;
+        BLOOM_OK(add_token(id, content, special, rule));
+    }
+    return {};
+}
+
+Result<AddedTokenRule> Reader::read_rule(const json::Object& token) {
+    AddedTokenRule rule;
+    BLOOM_TRY(rule.single_word, flag_member(token, "single_word", false));
+    BLOOM_TRY(rule.lstrip, flag_member(token, "lstrip", false));
+    BLOOM_TRY(rule.rstrip, flag_member(token, "rstrip", false));
+    BLOOM_TRY(rule.normalized, flag_member(token, "normalized", false));
+    return rule;
+}
+
+/// Adds or changes one token outside of the model. A later word on the same one counts.
+Result<> Reader::add_token(std::size_t id, std::string_view content, bool special,
+                           AddedTokenRule rule) {
+    if (content.empty()) return Error{Code::corrupt, "an added token has no content"};
+    VocabSpec& v = out_.vocab;
+    const bool known = id < v.types.size() && v.types[id] != TokenType::unused;
+    if (known && v.tokens[id] != content) {
+        return Error{Code::corrupt, fmt::format("the added token {} has the id of {}",
+                                                quoted(content), quoted(v.tokens[id]))};
+    }
+    rule.id = static_cast<std::int32_t>(id);
+    rule.in_model = known && v.types[id] == TokenType::normal;
+    grow(id + 1);
+    v.tokens[id] = content;
+    v.types[id] = special ? TokenType::control : TokenType::user_defined;
+    id_by_text_[std::string(content)] = rule.id;
+    const auto [at, is_new] = rule_by_id_.try_emplace(rule.id, v.added_rules.size());
+    if (is_new) {
         v.added_rules.push_back(rule);
+    } else {
+        AddedTokenRule& before = v.added_rules[at->second];
+        rule.in_model = before.in_model;
+        before = rule;
     }
     return {};
 }
@@ -194,7 +222,7 @@ Result<> Reader::read_added(const json::Array& added) {
 void Reader::apply_pipeline() {
     VocabSpec& v = out_.vocab;
     v.kind = pipeline_.byte_level ? VocabKind::byte_bpe : VocabKind::char_bpe;
-    v.normalize_nfc = pipeline_.nfc;
+    if (v.pre.empty()) v.normalize_nfc = pipeline_.nfc; // else by the family
     v.splitters = pipeline_.splitters;
     v.space_prefix = pipeline_.space_prefix;
     if (pipeline_.bos_id) v.bos_id = *pipeline_.bos_id;
@@ -222,7 +250,8 @@ Result<> Reader::read_tokenizer() {
         BLOOM_TRY(const json::Array list, added->as_array());
         BLOOM_OK(read_added(list));
     }
-    BLOOM_TRY(pipeline_, read_hf_pipeline(tokenizer));
+    BLOOM_TRY(pipeline_, read_hf_pipeline(tokenizer, files_.family_pre));
+    out_.unknown_regex = pipeline_.unknown_regex;
     if (!pipeline_.byte_level && !pipeline_.marks_spaces) {
         return Error{Code::unsupported, "the tokenizer neither maps bytes nor marks spaces"};
     }
@@ -280,6 +309,7 @@ Result<> Reader::read_config() {
         BLOOM_TRY(const json::Value root, parser.parse(files_.tokenizer_config_json));
         BLOOM_TRY(const json::Object config, root.as_object());
         VocabSpec& v = out_.vocab;
+        if (files_.tokenizer_json.empty()) BLOOM_OK(read_added_decoder(config));
         BLOOM_OK(named_token(config, "bos_token", v.bos_id));
         BLOOM_OK(named_token(config, "eos_token", v.eos_id));
         BLOOM_OK(named_token(config, "pad_token", v.pad_id));
@@ -296,28 +326,117 @@ Result<> Reader::read_generation_config() {
     json::Parser parser;
     BLOOM_TRY(const json::Value root, parser.parse(files_.generation_config_json));
     BLOOM_TRY(const json::Object config, root.as_object());
+    VocabSpec& v = out_.vocab;
+    if (const auto ids = present(config, "suppress_tokens"))
+        BLOOM_OK(read_ids(*ids, "suppressed id", true, v.suppress_ids));
     const auto value = present(config, "eos_token_id");
     if (!value) return {};
-    VocabSpec& v = out_.vocab;
+    BLOOM_OK(read_ids(*value, "stop id", false, v.stop_ids));
+    if (v.eos_id < 0 && !v.stop_ids.empty()) v.eos_id = v.stop_ids.front();
+    return {};
+}
+
+/// One id or a list of them. Those outside the vocabulary are left out where `lenient`.
+Result<> Reader::read_ids(const json::Value& value, std::string_view what, bool lenient,
+                          std::vector<std::int32_t>& out) const {
+    const std::size_t n_tokens = out_.vocab.tokens.size();
     const auto add = [&](const json::Value& id_value) -> Result<> {
         BLOOM_TRY(const std::uint64_t id, id_value.as_uint64());
-        if (id >= v.tokens.size()) {
+        if (id < n_tokens) {
+            out.push_back(static_cast<std::int32_t>(id));
+        } else if (!lenient) {
             return Error{Code::corrupt,
-                         fmt::format("the stop id {} is outside the vocabulary of {} "
-                                     "tokens",
-                                     id, v.tokens.size())};
+                         fmt::format("the {} {} is outside the vocabulary of {} tokens", what, id,
+                                     n_tokens)};
         }
-        v.stop_ids.push_back(static_cast<std::int32_t>(id));
         return {};
     };
-    if (value->is_array()) {
-        BLOOM_TRY(const json::Array list, value->as_array());
-        for (const json::Value id : list)
-            BLOOM_OK(add(id));
-    } else {
-        BLOOM_OK(add(*value));
+    if (!value.is_array()) return add(value);
+    BLOOM_TRY(const json::Array list, value.as_array());
+    for (const json::Value id : list)
+        BLOOM_OK(add(id));
+    return {};
+}
+
+/// config.json names stop tokens that generation_config.json forgets, and the other way round.
+Result<> Reader::read_model_config() {
+    if (files_.config_json.empty()) return {};
+    json::Parser parser;
+    BLOOM_TRY(const json::Value root, parser.parse(files_.config_json));
+    BLOOM_TRY(const json::Object config, root.as_object());
+    std::vector<std::int32_t>& stops = out_.vocab.more_stop_ids;
+    if (const auto ids = present(config, "eos_token_id"))
+        BLOOM_OK(read_ids(*ids, "stop id", true, stops));
+    const auto text = present(config, "text_config");
+    if (!text || !text->is_object()) return {};
+    if (const auto ids = present(*text->as_object(), "eos_token_id"))
+        BLOOM_OK(read_ids(*ids, "stop id", true, stops));
+    return {};
+}
+
+/// Byte-level BPE in vocab.json and merges.txt. What they leave open is the family's.
+Result<> Reader::read_old_files() {
+    if (files_.family_pre.empty()) {
+        return Error{Code::unsupported,
+                     "vocab.json and merges.txt do not say how this model splits text"};
     }
-    if (v.eos_id < 0 && !v.stop_ids.empty()) v.eos_id = v.stop_ids.front();
+    if (files_.vocab_json.size() + files_.merges_txt.size() > kMaxTokenizerJsonBytes) {
+        return Error{Code::too_large,
+                     fmt::format("vocab.json and merges.txt have {} bytes; at most {} are read",
+                                 files_.vocab_json.size() + files_.merges_txt.size(),
+                                 kMaxTokenizerJsonBytes)};
+    }
+    VocabSpec& v = out_.vocab;
+    json::Parser parser;
+    BLOOM_TRY(const json::Value root, parser.parse(files_.vocab_json));
+    BLOOM_TRY(const json::Object vocab, root.as_object());
+    BLOOM_OK(read_vocab(vocab));
+    bool first = true;
+    for (std::string_view rest = files_.merges_txt; !rest.empty(); first = false) {
+        const std::size_t eol = std::min(rest.find('\n'), rest.size());
+        std::string_view line = rest.substr(0, eol);
+        rest.remove_prefix(std::min(eol + 1, rest.size()));
+        if (line.ends_with('\r')) line.remove_suffix(1);
+        if (line.empty() || (first && line.starts_with("#version"))) continue;
+        if (v.merges.size() == kMaxMerges) {
+            return Error{Code::too_large,
+                         fmt::format("merges.txt has more than {} merges", kMaxMerges)};
+        }
+        v.merges.emplace_back(line);
+    }
+    if (!files_.added_tokens_json.empty()) {
+        json::Parser added_parser;
+        BLOOM_TRY(const json::Value added, added_parser.parse(files_.added_tokens_json));
+        BLOOM_TRY(const json::Object tokens, added.as_object());
+        for (const json::Member token : tokens) {
+            BLOOM_TRY(const std::size_t id, token_index(token.value, token.key));
+            BLOOM_OK(add_token(id, token.key, true, {}));
+        }
+    }
+    v.pre = files_.family_pre;
+    pipeline_.byte_level = true;
+    return {};
+}
+
+/// `added_tokens_decoder` of tokenizer_config.json: {"id": {content, special, ..}}.
+Result<> Reader::read_added_decoder(const json::Object& config) {
+    const auto value = present(config, "added_tokens_decoder");
+    if (!value) return {};
+    BLOOM_TRY(const json::Object tokens, value->as_object());
+    for (const json::Member member : tokens) {
+        std::size_t id = 0;
+        const char* const end = member.key.data() + member.key.size();
+        const auto [at, failure] = std::from_chars(member.key.data(), end, id);
+        if (failure != std::errc{} || at != end || id >= kMaxTokens) {
+            return Error{Code::corrupt,
+                         fmt::format("added_tokens_decoder has the id {}", quoted(member.key))};
+        }
+        BLOOM_TRY(const json::Object token, member.value.as_object());
+        BLOOM_TRY(const std::string_view content, text_member(token, "content"));
+        BLOOM_TRY(const bool special, flag_member(token, "special", false));
+        BLOOM_TRY(const AddedTokenRule rule, read_rule(token));
+        BLOOM_OK(add_token(id, content, special, rule));
+    }
     return {};
 }
 
@@ -326,9 +445,14 @@ Result<HfTokenizer> Reader::run() {
         if (result) return {};
         return std::move(result).error().with_context(file);
     };
-    BLOOM_OK(in("tokenizer.json", read_tokenizer()));
+    if (files_.tokenizer_json.empty() && !files_.vocab_json.empty()) {
+        BLOOM_OK(in("vocab.json", read_old_files()));
+    } else {
+        BLOOM_OK(in("tokenizer.json", read_tokenizer()));
+    }
     BLOOM_OK(in("tokenizer_config.json", read_config()));
     BLOOM_OK(in("generation_config.json", read_generation_config()));
+    BLOOM_OK(in("config.json", read_model_config()));
     apply_pipeline();
     return std::move(out_);
 }

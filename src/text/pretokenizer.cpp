@@ -340,6 +340,9 @@ constexpr std::array kRegexes{
     NamedRegex{R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?)"
                R"([\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
                Splitter::afmoe_words},
+    // Threes from the right: what is left of a run of digits is a multiple of three.
+    NamedRegex{R"(\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N})))", Splitter::afmoe_digits},
+    NamedRegex{R"(\p{N}{1,3}(?=(\p{N}{3})*(?!\p{N})))", Splitter::afmoe_digits},
     NamedRegex{"[0-9][0-9][0-9]", Splitter::digits_three},
     NamedRegex{R"(\p{N})", Splitter::digits_single},
     NamedRegex{R"(\p{N}+)", Splitter::digits_run},

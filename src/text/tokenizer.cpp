@@ -364,6 +364,10 @@ std::span<const std::int32_t> Tokenizer::stop_ids() const noexcept {
     return impl_->stop_ids;
 }
 
+std::span<const std::int32_t> Tokenizer::suppressed_ids() const noexcept {
+    return impl_->suppress_ids;
+}
+
 bool Tokenizer::is_stop(std::int32_t id) const noexcept {
     return std::binary_search(impl_->stop_ids.begin(), impl_->stop_ids.end(), id);
 }

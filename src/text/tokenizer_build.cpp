@@ -38,6 +38,11 @@ int named_byte(std::string_view text) noexcept {
     return bytes ? (*bytes)[0] : -1;
 }
 
+void sort_unique(std::vector<std::int32_t>& ids) {
+    std::sort(ids.begin(), ids.end());
+    ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+}
+
 class Builder {
 public:
     explicit Builder(VocabSpec spec)
@@ -128,6 +133,10 @@ Result<> Builder::check_ids() const {
     BLOOM_OK(check("padding", spec_.pad_id, true));
     for (const std::int32_t id : spec_.stop_ids)
         BLOOM_OK(check("stop", id, false));
+    for (const std::int32_t id : spec_.more_stop_ids)
+        BLOOM_OK(check("stop", id, false));
+    for (const std::int32_t id : spec_.suppress_ids)
+        BLOOM_OK(check("suppressed", id, false));
     for (const AddedTokenRule& rule : spec_.added_rules) {
         BLOOM_OK(check("added-token", rule.id, false));
     }
@@ -457,23 +466,31 @@ void Builder::find_stops() {
         "<|eot_id|>",    "<|im_end|>", "<|end|>",          "<end_of_turn>",
         "<|endoftext|>", "<|eom_id|>", "<|end_of_text|>",  "<EOT>",
         "<turn|>",       "<eos>",      "<|tool_response>", "[e~["};
+    // Gemma 4 ends a turn with one and hands over to a tool with the other, which its lists forget.
+    static constexpr std::array<std::string_view, 2> kGemmaTexts{"<turn|>", "<|tool_response>"};
     Impl& out = *out_;
     auto& stops = out.stop_ids;
     stops = spec_.stop_ids;
+    const auto add = [&](std::string_view text) {
+        const std::int32_t id = out.by_text.find(out.bytes, text);
+        if (id < 0) return;
+        // An ordinary token of that spelling is text, unless the file has no types at all.
+        const bool ordinary = out.types[static_cast<std::size_t>(id)] == TokenType::normal;
+        if (!ordinary || spec_.types.empty()) stops.push_back(id);
+    };
     if (stops.empty()) {
         for (const std::int32_t id : {spec_.eos_id, spec_.eot_id, spec_.eom_id}) {
             if (id >= 0) stops.push_back(id);
         }
-        for (const std::string_view text : kTexts) {
-            const std::int32_t id = out.by_text.find(out.bytes, text);
-            if (id < 0) continue;
-            // An ordinary token of that spelling is text, unless the file has no types at all.
-            const bool ordinary = out.types[static_cast<std::size_t>(id)] == TokenType::normal;
-            if (!ordinary || spec_.types.empty()) stops.push_back(id);
-        }
+        for (const std::string_view text : kTexts)
+            add(text);
     }
-    std::sort(stops.begin(), stops.end());
-    stops.erase(std::unique(stops.begin(), stops.end()), stops.end());
+    for (const std::string_view text : kGemmaTexts)
+        add(text);
+    stops.insert(stops.end(), spec_.more_stop_ids.begin(), spec_.more_stop_ids.end());
+    sort_unique(stops);
+    out.suppress_ids = spec_.suppress_ids;
+    sort_unique(out.suppress_ids);
 }
 
 Result<std::unique_ptr<const Tokenizer::Impl>> Builder::run() {

@@ -48,6 +48,7 @@ struct Tokenizer::Impl {
     SpecialTokens specials;            ///< found in the raw text
     SpecialTokens normalized_specials; ///< found after normalisation
     std::vector<std::int32_t> stop_ids;
+    std::vector<std::int32_t> suppress_ids; ///< sorted
     std::vector<std::string_view> special_texts;
 
     /// Fills everything from the spec; in tokenizer_build.cpp.

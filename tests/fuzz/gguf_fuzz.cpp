@@ -6,6 +6,7 @@
 #include <bloom/base/check.hpp>
 #include <bloom/engine/gguf.hpp>
 #include <bloom/engine/gguf_model.hpp>
+#include <bloom/engine/memory_need.hpp>
 #include <bloom/engine/model_file.hpp>
 
 namespace {
@@ -44,5 +45,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     static_cast<void>(model->warnings());
     static_cast<void>(verify_finite(model->weights(), true).has_value());
     read_rows(model->weights());
+    const MemoryNeed need = memory_need(*model, 0, bloom::kernels::KvType::f16);
+    BLOOM_CHECK(need.packed_bytes >= 0 && need.least_kv_bytes >= 0 && need.recurrent_bytes >= 0);
     return 0;
 }

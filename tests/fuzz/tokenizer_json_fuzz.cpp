@@ -1,5 +1,6 @@
-// Any bytes as tokenizer.json: refused, or a tokenizer that encodes texts without harm. The text to
-// encode is the file itself; the configs get it too.
+// Any bytes as tokenizer.json, or as vocab.json with merges.txt: refused, or a tokenizer that
+// encodes texts without harm. The text to encode is the file itself; the side files get it too.
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -11,16 +12,15 @@
 #include <bloom/base/text.hpp>
 #include <bloom/text/detokenizer.hpp>
 #include <bloom/text/hf_tokenizer.hpp>
+#include <bloom/text/published_tokenizers.hpp>
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-    using namespace bloom::text;
-    const std::string_view text(reinterpret_cast<const char*>(data), size);
-    static_cast<void>(read_hf_tokenizer({.tokenizer_json = "{}", .tokenizer_config_json = text}));
-    auto read = read_hf_tokenizer(
-        {.tokenizer_json = text, .tokenizer_config_json = text, .generation_config_json = text});
-    if (!read) return 0;
-    const auto made = Tokenizer::create(std::move(read->vocab));
-    if (!made) return 0;
+namespace {
+
+using namespace bloom::text;
+
+void use(VocabSpec vocab, std::string_view text) {
+    const auto made = Tokenizer::create(std::move(vocab));
+    if (!made) return;
     const Tokenizer& t = **made;
     const std::string_view sample = text.substr(0, 4096);
     std::vector<std::int32_t> ids;
@@ -35,5 +35,28 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     }
     stream.finish(out);
     BLOOM_CHECK(bloom::is_utf8(out));
+    BLOOM_CHECK(tokenizer_fingerprint(t).size() == 64);
+    for (const std::int32_t id : t.suppressed_ids())
+        BLOOM_CHECK(id >= 0 && id < t.n_tokens());
+}
+
+} // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    const std::string_view text(reinterpret_cast<const char*>(data), size);
+    static_cast<void>(read_hf_tokenizer({.tokenizer_json = "{}", .tokenizer_config_json = text}));
+    auto read = read_hf_tokenizer({.tokenizer_json = text,
+                                   .tokenizer_config_json = text,
+                                   .generation_config_json = text,
+                                   .config_json = text,
+                                   .family_pre = size % 2 == 0 ? "afmoe" : ""});
+    if (read) use(std::move(read->vocab), text);
+    const std::size_t line = std::min(text.find('\n'), size);
+    auto old = read_hf_tokenizer({.tokenizer_config_json = text.substr(line),
+                                  .vocab_json = text.substr(0, line),
+                                  .merges_txt = text.substr(line),
+                                  .added_tokens_json = text.substr(0, line),
+                                  .family_pre = "qwen35"});
+    if (old) use(std::move(old->vocab), text);
     return 0;
 }

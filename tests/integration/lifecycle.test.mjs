@@ -124,6 +124,29 @@ test('several models, under names with slashes', async (t) => {
   }
 });
 
+test('models of the data directory go by name', async (t) => {
+  const dataDir = temporaryFolder(t);
+  const golden = new URL('../golden/engine/data/qwen3-mlx-affine8/model', import.meta.url);
+  fs.cpSync(golden, path.join(dataDir, 'models/org/Tiny-8bit'), { recursive: true });
+  const node = await startNode(t, { dataDir, args: ['--model', 'org/tiny-8bit', '--model', 'Tiny-8bit=mine'] });
+  const list = async () => (await (await fetch(`${node.url}/v1/models`, { headers: node.headers })).json()).data.map((m) => m.id);
+  for (let i = 0; i < 500 && (await list()).length < 2; ++i) await new Promise((r) => setTimeout(r, 10));
+  assert.deepEqual(await list(), ['Tiny-8bit', 'mine']);
+  const catalog = await (await fetch(`${node.url}/v1/models/catalog`)).json();
+  assert.equal(catalog.models.length, 5);
+  const refused = await node.chat({ ...long, model: 'gemma-4-26b' });
+  assert.equal(refused.status, 503);
+  assert.equal((await refused.json()).error.code, 'model_not_held');
+  const models = await runBinary(['models', '--json', '--data-dir', dataDir], { env: { DARKBLOOM_API_KEY: OWNER_KEY } });
+  const seen = JSON.parse(models.stdout);
+  assert.deepEqual(seen.node.loaded, ['Tiny-8bit', 'mine']);
+  assert.equal(seen.catalog.length, 5);
+  assert.ok(seen.models.some((m) => m.id === 'Tiny-8bit' && m.architecture === 'qwen3'));
+  const missing = await runBinary(['serve', '--listen', '127.0.0.1:0', '--data-dir', dataDir, '--model', 'trinity-mini']);
+  assert.equal(missing.code, 2);
+  assert.match(missing.stderr, /Trinity Mini 8-bit is in the catalog, but not in/);
+});
+
 test('a port that is taken ends the start', async (t) => {
   const node = await startNode(t);
   const { code, stdout, stderr } = await runBinary(

@@ -138,8 +138,8 @@ struct RouteOp {
 };
 
 /// The chosen experts' feed-forward networks, weighted:
-///   out[t] = sum over j < top_k, in order of j, of weights[t, j] * down_e(act(gate_e in[t]) *
-///   up_e in[t]), e = ids[t, j].
+///   out[t] = sum over j < top_k, experts ascending, of weights[t, j] * down_e(act(gate_e in[t]) *
+///   up_e in[t]), e = ids[t, j], one fma chain from zero.
 /// gate and up are stacks [n_experts][ffn, cols(in)], down [n_experts][cols(out), ffn], made by
 /// Backend::upload_experts. Only the weights of chosen experts are read.
 struct MoeOp {

@@ -32,11 +32,28 @@ struct BatcherOptions {
     /// What saving and restoring one page of every group costs; decides between that and computing
     /// again, once the cost of steps has been learnt.
     double swap_page_us = 0;
+    double swap_state_us = 0; ///< the same for a recurrent state
 };
 
 /// Draft tokens of one sequence in one step, at most: with the token before them 8 rows, the most
 /// that decoding and verification do in one way (design decision 23).
 inline constexpr std::int32_t kMaxDraft = 7;
+
+/// What happens to recurrent states between steps; as compute::Backend has it.
+class StateMover {
+public:
+    virtual ~StateMover() = default;
+    virtual void settle_state(std::int32_t slot, std::int32_t n_confirmed) = 0;
+    virtual void copy_state(std::int32_t from, std::int32_t to) = 0;
+};
+
+/// Snapshots of recurrent states are taken where a prompt nearly ends (its last tokens open the
+/// answer, and the next turn may put others in their place), where it leaves what another sequence
+/// began with as well, and so many tokens apart within it; while generating at these distances,
+/// each in the place of the sequence's one before.
+inline constexpr std::int32_t kPromptOpening = 8;
+inline constexpr std::int32_t kPromptStride = 1024;
+inline constexpr std::int32_t kAnswerStride = 256;
 
 /// A sequence in the batcher; numbers are reused, so the owner forgets it after remove().
 enum class SeqId : std::uint32_t { none = 0xffffffffU };
@@ -63,14 +80,17 @@ enum class SeqId : std::uint32_t { none = 0xffffffffU };
 ///
 /// Drafts: a sequence that decodes may be given guesses of its next tokens. They are computed in
 /// the same step, with logits for each, and count only as far as append() confirms them; what was
-/// written for the others is overwritten.
+/// written for the others is overwritten. A recurrent state takes them in when the next step, or
+/// whoever copies the state, says how many were right.
 ///
 /// Thread: one. Cost of a step: linear in sequences and keys; no allocation in steady state. Where
 /// growing throws (std::bad_alloc) every sequence stays removable.
 class Batcher {
 public:
-    /// `swap` and `store` outlive the batcher; swap may be nullptr: always recompute.
-    Batcher(const BatcherOptions& options, StateStore& store, SwapSpace* swap = nullptr);
+    /// `store`, `swap` and `states` outlive the batcher; swap may be nullptr: always recompute;
+    /// states may be where the model has no recurrent state.
+    Batcher(const BatcherOptions& options, StateStore& store, SwapSpace* swap = nullptr,
+            StateMover* states = nullptr);
 
     struct NewSequence {
         std::vector<std::int32_t> tokens; ///< at least one; with room for what will follow
@@ -117,13 +137,14 @@ public:
         std::vector<std::int32_t> row_seq;
         std::vector<std::int32_t> logit_rows;
         std::vector<compute::PageTable> tables;
+        std::vector<compute::RecurrentInput> recurrent; ///< by item, where the model has states
 
         bool empty() const noexcept { return items.empty(); }
 
         compute::StepInputs inputs(std::int32_t n_pools) const noexcept {
             return {
-                tokens,  positions, row_seq, logit_rows, static_cast<std::int32_t>(items.size()),
-                n_pools, tables};
+                tokens,  positions, row_seq,  logit_rows, static_cast<std::int32_t>(items.size()),
+                n_pools, tables,    recurrent};
         }
     };
 
@@ -144,6 +165,18 @@ public:
     std::span<const std::int32_t> tokens(SeqId id) const { return at(id).tokens; }
 
     std::int32_t n_computed(SeqId id) const { return at(id).n_computed; }
+
+    /// Page tables of a running sequence, by group.
+    std::span<const std::vector<std::int32_t>> tables(SeqId id) const {
+        return at(id).state.tables;
+    }
+
+    /// Whether there are pages for n_draft guesses behind a running sequence's tokens; takes them,
+    /// from the cache at most.
+    bool has_place(SeqId id, std::int32_t n_draft) {
+        Seq& s = at(id);
+        return store_.ensure(s.state, static_cast<std::int64_t>(s.tokens.size()) + n_draft);
+    }
 
     bool has_work() const noexcept;
 
@@ -202,9 +235,11 @@ private:
         std::int32_t n_slots = 1;
         std::uint64_t arrival = 0;
         std::int32_t n_computed = 0;
-        std::int32_t cached = -1;               ///< to be reported with its first rows
-        bool reported = false;                  ///< `cached` has been, or need not be
-        std::int64_t available_at_refusal = -1; ///< trying again makes sense above this
+        std::int32_t cached = -1;                       ///< to be reported with its first rows
+        bool reported = false;                          ///< `cached` has been, or need not be
+        std::size_t short_group = StateStore::kNoGroup; ///< what admission was refused for
+        std::int64_t available_at_refusal = -1;         ///< trying again makes sense above this
+        std::int32_t n_prompt = 0;                      ///< tokens it came with
         std::string scope;
         std::vector<std::int32_t> tokens;
         SequenceState state;
@@ -214,8 +249,13 @@ private:
         std::int32_t n_confirmed = 0; ///< of the draft in the last step
         bool draft_fresh = false;     ///< not yet in a step
 
+        std::int32_t n_in_state = 0;  ///< tokens that the recurrent state has taken in for sure
+        std::int32_t snapshot_at = 0; ///< tokens of the latest snapshot
+        Snapshot answer_snapshot;     ///< of the answer, to be replaced by the next one
+
         std::int32_t n_swapped = 0; ///< computed tokens whose pages are in the swap space; 0: none
         std::vector<std::vector<std::int32_t>> slots; ///< [group][page of the sequence], -1: none
+        std::int32_t state_slot = -1;                 ///< of the recurrent state in the swap space
 
         std::int32_t n_left() const noexcept {
             return static_cast<std::int32_t>(tokens.size()) - n_computed;
@@ -243,7 +283,19 @@ private:
     std::uint32_t next_waiting() const;
     void admit();
     bool admit_one(std::uint32_t seq);
-    std::int32_t attach(Seq& seq);
+    std::int32_t attach(Seq& seq, StateStore::Resume resume);
+
+    /// Of a sequence whose pages were saved.
+    enum class Return : std::uint8_t { restored, no_room, recompute };
+
+    Return come_back(Seq& seq, std::int64_t spare);
+    bool start(Seq& seq, std::int64_t spare);
+    void settle(Seq& seq);
+    void give_state(Seq& seq, std::int32_t begin, std::int32_t end);
+    bool takes_snapshots(const Seq& seq) const noexcept;
+    std::int32_t snapshot_end(const Seq& seq, std::int32_t begin, std::int32_t end) const noexcept;
+    std::int32_t snapshot_due(const Seq& seq, std::int32_t end) const noexcept;
+    void keep_snapshot(Seq& seq, std::int32_t begin, compute::RecurrentInput& input) noexcept;
     bool worth_swapping(const Seq& seq) const noexcept;
     void swap_out(Seq& seq);
     bool can_swap_in(const Seq& seq, std::int32_t cached) const noexcept;
@@ -263,6 +315,7 @@ private:
     BatcherOptions options_;
     StateStore& store_;
     SwapSpace* swap_;
+    StateMover* states_;
     CostModel cost_;
 
     std::vector<std::unique_ptr<Seq>> seqs_;
@@ -272,6 +325,7 @@ private:
     std::vector<std::uint32_t> order_; ///< scratch: prefills by turn
     std::vector<std::uint32_t> scratch_;
     Step step_;
+    bool in_flight_ = false; ///< step_ has been chosen and is not complete
 
     std::uint64_t next_arrival_ = 1;
     std::int32_t n_waiting_ = 0;

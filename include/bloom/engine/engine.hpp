@@ -13,6 +13,7 @@
 #include <bloom/base/result.hpp>
 #include <bloom/compute/team.hpp>
 #include <bloom/engine/model_file.hpp>
+#include <bloom/engine/state_costs.hpp>
 #include <bloom/engine/weight_traffic.hpp>
 #include <bloom/gen/event.hpp>
 #include <bloom/gen/generation.hpp>
@@ -36,6 +37,7 @@ inline constexpr std::size_t kMaxPrompts = 32;
 /// 10 ms, so that running streams keep going beside long prompts.
 inline constexpr std::size_t kPrepareBytesPerStep = std::size_t{256} << 10;
 inline constexpr std::int64_t kDefaultKvBudgetBytes = std::int64_t{1} << 30;
+inline constexpr std::int64_t kAutomaticBytes = -1;
 
 struct EngineOptions {
     compute::Team* team = nullptr; ///< required; shared with other engines, outlives them
@@ -48,6 +50,9 @@ struct EngineOptions {
     std::int32_t max_seqs = 16; ///< sequences computed side by side; at least kMaxChoices are
     std::int32_t max_waiting = 1024;
     std::int64_t kv_budget_bytes = kDefaultKvBudgetBytes;
+    /// Memory that may be used now: a model that needs more is refused before it is loaded, see
+    /// check_fits(). 0: unknown.
+    std::int64_t available_bytes = 0;
     /// Prompt tokens per step, which bounds how long a cancel waits. 0: 256, and 512 with experts,
     /// whose weights a step reads almost whole however many tokens it has.
     std::int32_t prefill_tokens = 0;
@@ -56,11 +61,17 @@ struct EngineOptions {
     /// Bound on the time between tokens of running streams, kept by 99 of 100 steps as far as the
     /// machine allows: prompts get what is left below it. Needs step_took(). 0: none.
     std::int32_t inter_token_ms = 0;
+    /// Memory for snapshots of recurrent states, from which cached prefixes are continued.
+    /// kAutomaticBytes: a quarter of kv_budget_bytes, from it, but two snapshots at least. Too
+    /// little for one: prefixes of such models are not cached. The states of running sequences are
+    /// part of kv_budget_bytes too and may lower max_seqs.
+    std::int64_t state_cache_bytes = kAutomaticBytes;
     /// Host memory for pages of preempted sequences; 0: they are always recomputed.
     std::int64_t swap_bytes = 0;
-    /// Prompt lookup: tokens that text seen before suggests are verified together. Changes no
-    /// token.
+    /// Guessed tokens are verified together: those of the model's own head where it has one,
+    /// otherwise those that text seen before suggests (prompt lookup). Changes no token.
     bool speculate = true;
+    bool draft_head = true; ///< without: prompt lookup for all models, and no head is loaded
     bool cache_prefixes = true;
     /// Directory of packed weights from earlier starts (compute::PackedCache); empty: none.
     std::filesystem::path packed_cache = {};
@@ -93,6 +104,8 @@ struct EngineCapacity {
     double prompt_tokens_per_s = 0;   ///< computed for prompts, likewise
     std::int64_t n_drafted = 0;       ///< tokens guessed and computed so far
     std::int64_t n_accepted = 0;      ///< those that came true
+    std::int64_t n_head_drafted = 0;  ///< of those, what the model's own head guessed
+    std::int64_t n_head_accepted = 0; ///< of them, those that came true
     std::int64_t n_preempted = 0;     ///< sequences that had to make way
     std::int64_t n_swapped = 0;       ///< of them, those whose pages were saved
 };
@@ -106,9 +119,11 @@ struct EngineInfo {
     std::int32_t n_tokens = 0;
     std::int64_t n_parameters = 0;
     std::int64_t file_bytes = 0;
-    std::int64_t weight_bytes = 0; ///< packed
-    std::int64_t kv_bytes = 0;     ///< reserved
-    std::int64_t kv_bytes_per_token = 0;
+    std::int64_t weight_bytes = 0;       ///< packed
+    std::int64_t kv_bytes = 0;           ///< reserved
+    std::int64_t kv_bytes_per_token = 0; ///< in all groups
+    StateCosts state;
+    std::int64_t state_bytes = 0;    ///< reserved for recurrent states, snapshots included
     WeightTraffic traffic;           ///< weights that steps read
     std::int64_t macs_per_token = 0; ///< multiplications in matrices, the head apart
     std::string kernel_isa;
@@ -189,6 +204,9 @@ public:
     /// Forgets cached prefixes that nobody uses; tests of leaks.
     virtual void drop_prefix_cache() = 0;
     virtual std::int64_t pages_in_use() const noexcept = 0;
+    /// Slots of recurrent states that sequences have, and snapshots that the cache has.
+    virtual std::int32_t states_in_use() const noexcept = 0;
+    virtual std::int32_t n_snapshots() const noexcept = 0;
 };
 
 } // namespace bloom::engine

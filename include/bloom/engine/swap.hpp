@@ -7,7 +7,8 @@
 namespace bloom::engine {
 
 /// Copies pages between a model's cache and slots outside of it. Slot numbers are
-/// [0, n_slots[group]) of the SwapSpace that uses it.
+/// [0, n_slots[group]) of the SwapSpace that uses it. Where a model has recurrent states they are
+/// one group more, the last, whose pages are the slots of the states, settled.
 class PageMover {
 public:
     virtual ~PageMover() = default;

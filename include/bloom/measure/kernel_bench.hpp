@@ -18,6 +18,7 @@ enum class KernelOp : std::uint8_t {
     dense,     ///< norm, quantise, one matrix product
     moe,       ///< norm, choice of experts, their gate, up and down products
     attention, ///< decode over a paged cache
+    delta,     ///< convolution, gated delta rule and gated norm over one sequence's rows
 };
 
 std::string_view to_string(KernelOp op) noexcept;
@@ -33,8 +34,12 @@ struct KernelShape {
     std::int32_t n_heads = 0; ///< attention
     std::int32_t n_kv_heads = 0;
     std::int32_t head_dim = 0;
-    std::int32_t context = 0; ///< tokens each sequence has
-    std::string name;         ///< what it is in a model; may be empty
+    std::int32_t context = 0;   ///< tokens each sequence has
+    std::int32_t n_k_heads = 0; ///< delta
+    std::int32_t n_v_heads = 0;
+    std::int32_t k_dim = 0;
+    std::int32_t v_dim = 0;
+    std::string name; ///< what it is in a model; may be empty
 
     friend bool operator==(const KernelShape&, const KernelShape&) = default;
 };
@@ -43,9 +48,12 @@ struct KernelShape {
 inline constexpr std::int64_t kShapeSideMax = 1 << 20;
 inline constexpr std::int32_t kShapeExpertsMax = 4096;
 inline constexpr std::int32_t kShapeContextMax = 1 << 22;
+inline constexpr std::int32_t kShapeDeltaDimMax = 256;
+inline constexpr std::int32_t kShapeDeltaHeadsMax = 1024;
 inline constexpr int kBenchRowsMax = 8192;
 
-/// Reads `--shape`: "K,M" (dense), "K,M,experts,topk" (moe), "heads,kv_heads,head_dim" (attention).
+/// Reads `--shape`: "K,M" (dense), "K,M,experts,topk" (moe), "heads,kv_heads,head_dim" (attention),
+/// "key_heads,value_heads,key_dim,value_dim" (delta).
 /// Errors: invalid_argument, quoting the text and what was expected.
 Result<KernelShape> parse_kernel_shape(KernelOp op, std::string_view text);
 /// "q8_0" or "affine8" (groups of 64, scale and bias in bf16). Errors: invalid_argument.
@@ -54,7 +62,7 @@ Result<kernels::WeightFormat> parse_bench_format(std::string_view text);
 std::string shape_text(const KernelShape& shape);
 
 /// Errors: invalid_argument: a side that the format's group does not divide, more chosen experts
-/// than there are, heads that kv heads do not divide, numbers outside the bounds.
+/// than there are, heads that kv or key heads do not divide, numbers outside the bounds.
 Result<> check_shape(const KernelShape& shape);
 
 /// Every matrix of a model of this shape, each kind once, named after the model and its role; its
@@ -64,7 +72,7 @@ std::vector<KernelShape> shapes_of_model(const engine::SyntheticShape& model,
 
 struct KernelRow {
     KernelShape shape;
-    int n = 1; ///< tokens; attention: sequences
+    int n = 1; ///< tokens; attention: sequences; delta: rows of one
     int threads = 1;
     Paired result;
 };

@@ -11,13 +11,14 @@
 namespace bloom::measure {
 
 /// What one repetition has to do at least: bytes that must come from memory, multiplications and
-/// additions of 8-bit products.
+/// additions of 8-bit products, and those in f32.
 struct Work {
     double bytes = 0;
     double ops = 0;
+    double flops = 0;
 };
 
-enum class Limit : std::uint8_t { bandwidth, dots };
+enum class Limit : std::uint8_t { bandwidth, dots, multiply_adds };
 
 std::string_view to_string(Limit limit) noexcept;
 
@@ -34,10 +35,11 @@ struct Paired {
     Spread seconds;      ///< of one repetition
     double gb_per_s = 0;
     double gops = 0;
-    /// max(bytes / read roof, ops / dot roof) / time, each repetition beside the better of the
-    /// probes just before and just after it.
+    double gflops = 0;
+    /// max(bytes / read roof, ops / dot roof, flops / multiply-add roof) / time, each repetition
+    /// beside the better of the probes just before and just after it.
     Spread roof_ratio;
-    Limit limit = Limit::bandwidth; ///< which of the two roofs is nearer
+    Limit limit = Limit::bandwidth; ///< which of the roofs is nearest
     Roofs roofs;                    ///< medians of those that were used
 };
 

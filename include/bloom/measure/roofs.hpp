@@ -16,6 +16,7 @@ namespace bloom::measure {
 struct Roofs {
     double read_gb_per_s = 0; ///< memory beyond the caches, all workers together
     double dot_gops = 0;      ///< 8-bit dot products out of registers, with the table's own idiom
+    double fma_gflops = 0;    ///< f32 multiply-adds out of registers; 0: not known
 };
 
 /// Where roofs come from; tests put their own figures here.

@@ -19,6 +19,13 @@ struct HfTokenizerFiles {
     std::string_view tokenizer_config_json = {};
     std::string_view generation_config_json = {};
     std::string_view chat_template_jinja = {};
+    std::string_view config_json = {}; ///< of the model: more stop ids
+    /// Where there is no tokenizer.json: byte-level BPE in the older files, which need family_pre.
+    std::string_view vocab_json = {};
+    std::string_view merges_txt = {};
+    std::string_view added_tokens_json = {};
+    /// A name of splitters_for_pre() for what the files leave open; empty: that is an error.
+    std::string_view family_pre = {};
 };
 
 struct HfTokenizer {
@@ -26,9 +33,13 @@ struct HfTokenizer {
     /// chat_template.jinja, else the config's template (of a list the one named "default").
     std::string chat_template;
     std::vector<std::pair<std::string, std::string>> named_templates; ///< {name, template}
+    /// The file splits by this expression, which is not built in, and the vocabulary has the
+    /// family's splitters instead: only good if the tokenizer then behaves like a published one
+    /// (published_tokenizers.hpp). Empty: everything is as the file says.
+    std::string unknown_regex;
 };
 
-/// Reads a BPE tokenizer in the tokenizer.json format.
+/// Reads a BPE tokenizer in the tokenizer.json format, or from vocab.json and merges.txt.
 /// Errors: invalid_argument (not JSON), corrupt (ids, merges), unsupported (a normaliser, splitter,
 ///         regular expression, model or decoder that is not built in, named), too_large.
 ///         Nothing is ever replaced by a default.

@@ -109,6 +109,7 @@ private:
     void take_byte(char c, ParsedOutput& out);
     std::size_t feed_tool(std::string_view bytes, ParsedOutput& out);
     void enter_tool(std::string_view first, ParsedOutput& out);
+    void leave_tool();
     const TagRule* match(std::string_view text, bool& prefix) const;
     bool active(const TagRule& rule) const noexcept;
     bool handle(const TagRule& rule, ParsedOutput& out);
@@ -131,6 +132,8 @@ private:
     bool skip_name_ = false;       ///< inside a channel's name
     bool drop_space_ = false;      ///< white space so far is only between calls
     bool any_content_ = false;     ///< something visible has been written
+    bool any_reasoning_ = false;   ///< the thinking that is open has some text
+    bool from_reasoning_ = false;  ///< hidden thinking was open where a possible call began
 };
 
 } // namespace bloom::text

@@ -85,6 +85,8 @@ public:
     /// Generation ends with any of these; sorted, unique.
     std::span<const std::int32_t> stop_ids() const noexcept;
     bool is_stop(std::int32_t id) const noexcept;
+    /// Ids that the model's files forbid to sample; sorted, unique.
+    std::span<const std::int32_t> suppressed_ids() const noexcept;
     /// Texts of the control tokens, by id.
     std::span<const std::string_view> special_token_texts() const noexcept;
 

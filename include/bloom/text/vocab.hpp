@@ -77,6 +77,8 @@ struct VocabSpec {
     std::int32_t pad_id = -1;
     /// The authoritative list of generation_config.json; empty = derived from ids and known texts.
     std::vector<std::int32_t> stop_ids;
+    std::vector<std::int32_t> more_stop_ids; ///< of config.json: stop beside whatever else does
+    std::vector<std::int32_t> suppress_ids;  ///< never sampled
 
     std::optional<bool> add_bos;             ///< absent: by kind and pre
     std::optional<bool> add_eos;             ///< absent: no

@@ -167,7 +167,9 @@ BackendMemory CpuBackend::memory() const noexcept {
     m.weight_bytes = arena_.used_bytes();
     for (const KvPool& p : pools_)
         m.kv_bytes += p.page_bytes * p.n_pages;
+    m.state_bytes = static_cast<std::int64_t>(states_.memory.size() + states_.pending.size());
     m.scratch_bytes = static_cast<std::int64_t>(shared_.size() + prepared_.size() + hidden_.size() +
+                                                delta_.size() + carried_.size() +
                                                 (worker_bytes_ + expert_bytes_) * workers_.size());
     for (const RopeTable& r : ropes_) {
         m.scratch_bytes +=
@@ -181,7 +183,7 @@ Result<CompiledId> CpuBackend::compile(const Plan& plan) {
     out.key = plan.key();
     out.list = build_regions(plan, options_.fuse);
     std::size_t bytes = 0;
-    for (const TensorDesc& d : plan.tensors()) {
+    for (const TensorDesc& d : out.list.tensors) {
         BLOOM_CHECK(size_of(d.dtype) == sizeof(float));
         Buffer b;
         b.offset = bytes;
@@ -200,9 +202,13 @@ Result<CompiledId> CpuBackend::compile(const Plan& plan) {
     }
     const std::int64_t rows = std::max(out.key.max_rows, out.key.max_logit_rows);
     const std::size_t prepared = prepared_bytes(plan, rows);
-    const std::size_t own = prepared_bytes(plan, std::min<std::int64_t>(rows, kRedundantRows));
-    BLOOM_OK(reserve_scratch(bytes, prepared, own));
+    out.chain_at = prepared_bytes(plan, std::min<std::int64_t>(rows, kRedundantRows));
+    BLOOM_OK(reserve_scratch(bytes, prepared, out.chain_at + chain_bytes(out.list)));
     BLOOM_OK(reserve_expert_scratch(plan));
+    BLOOM_OK(prepare_delta(plan));
+    BLOOM_OK(reserve_carried(plan));
+    out.recurrent = std::ranges::any_of(
+        plan.ops(), [](const Op& op) { return std::holds_alternative<DeltaRuleOp>(op.body); });
     // A region is at most three phases; what a step needs is taken here, not in the step.
     phases_.reserve(3 * out.list.regions.size());
     best_.reserve(workers_.size() * static_cast<std::size_t>(out.key.max_logit_rows));
@@ -217,6 +223,17 @@ std::size_t CpuBackend::prepared_bytes(const Plan& plan, std::int64_t rows) cons
         if (const auto* m = std::get_if<MoeOp>(&op.body)) k = std::max(k, plan.desc(m->in).cols);
     }
     return activation_bytes(k, rows);
+}
+
+std::size_t CpuBackend::chain_bytes(const RegionList& list) {
+    std::int64_t floats = 0;
+    for (const Region& region : list.regions) {
+        const auto* matmul = std::get_if<MatmulRegion>(&region);
+        if (matmul == nullptr || !matmul->chain) continue;
+        const RowChain& chain = *matmul->chain;
+        floats = std::max(floats, static_cast<std::int64_t>(chain.slots.size()) * chain.stride);
+    }
+    return static_cast<std::size_t>(floats) * sizeof(float);
 }
 
 Result<> CpuBackend::reserve_scratch(std::size_t shared, std::size_t prepared,
@@ -285,6 +302,8 @@ void CpuBackend::add_phases(const Region& region) {
         add_matmul_phases(region);
     } else if (std::holds_alternative<MoeRegion>(region)) {
         add_moe_phases(region);
+    } else if (std::holds_alternative<DeltaRegion>(region)) {
+        add_delta_phases(region);
     } else {
         add_attention_phases(region);
     }
@@ -325,6 +344,18 @@ void CpuBackend::run_phase(const StepPhase& phase, int worker) {
     case StepPhase::Kind::moe_down:
         run_moe_down(std::get<MoeRegion>(*phase.region), worker);
         break;
+    case StepPhase::Kind::delta_mix:
+        run_delta_mix(std::get<DeltaRegion>(*phase.region).op, worker);
+        break;
+    case StepPhase::Kind::delta_heads:
+        run_delta_heads(std::get<DeltaRegion>(*phase.region), worker);
+        break;
+    case StepPhase::Kind::delta_panels:
+        run_delta_panels(std::get<DeltaRegion>(*phase.region).op, worker);
+        break;
+    case StepPhase::Kind::delta_norm:
+        run_delta_norm(std::get<DeltaRegion>(*phase.region), worker);
+        break;
     }
 }
 
@@ -336,11 +367,14 @@ Result<> CpuBackend::run(CompiledId id, const StepInputs& inputs) {
     inputs_ = &inputs;
     n_logits_ = static_cast<std::int64_t>(inputs.logit_rows.size());
     phases_.clear();
+    recurrent_.clear();
+    if (plan.recurrent) begin_recurrent(inputs);
     for (const Region& region : plan.list.regions)
         add_phases(region);
     team_.run_phases(static_cast<std::int32_t>(phases_.size()), [&](std::int32_t p, int w) {
         run_phase(phases_[static_cast<std::size_t>(p)], w);
     });
+    end_recurrent();
     inputs_ = nullptr;
     return {};
 }

@@ -10,6 +10,7 @@
 #include "compute/cpu/memory.hpp"
 #include "compute/cpu/moe.hpp"
 #include "compute/cpu/regions.hpp"
+#include "compute/cpu/states.hpp"
 
 namespace bloom::compute::cpu {
 
@@ -60,8 +61,9 @@ struct KvPool {
 struct Weight {
     kernels::PackedMatrix matrix{};
     bool is_vector = false;
-    std::int64_t n_experts = 1;   ///< matrices of this shape, one after the other
-    std::size_t expert_bytes = 0; ///< from one to the next
+    std::int64_t n_experts = 1;    ///< matrices of this shape, one after the other
+    std::size_t expert_bytes = 0;  ///< from one to the next
+    const float* by_tap = nullptr; ///< of a convolution's vector: [taps, channels]
 
     kernels::PackedMatrix expert(std::int64_t e) const noexcept {
         kernels::PackedMatrix one = matrix;
@@ -81,8 +83,10 @@ struct Buffer {
 
 struct Compiled {
     PlanKey key;
+    bool recurrent = false; ///< it has a DeltaRuleOp
     RegionList list;
     std::vector<Buffer> buffers;
+    std::size_t chain_at = 0; ///< where slots of chains are in each worker's memory
 };
 
 /// Activations of one input in the forms that its weights want.
@@ -106,6 +110,10 @@ struct StepPhase {
         moe_prepare,      ///< a MoeRegion's choices and activations, each row once
         moe_gate_up,      ///< the chosen experts' first two products, activation, quantising
         moe_down,         ///< their last product and the weighted sums
+        delta_mix,        ///< a DeltaRegion's convolution, norms and gates, by heads
+        delta_heads,      ///< its delta rule by whole heads, with their norm where it is per head
+        delta_panels,     ///< the same cut finer, without a norm
+        delta_norm,       ///< the norm by rows
     };
 
     Kind kind;
@@ -201,8 +209,19 @@ private:
     /// The same of every worker, the first `bytes_now` taken at once by itself.
     Result<> grow_each(Mapping WorkerScratch::* memory, std::size_t bytes, std::size_t bytes_now);
     std::size_t prepared_bytes(const Plan& plan, std::int64_t rows) const;
+    static std::size_t chain_bytes(const RegionList& list);
     Result<> reserve_expert_scratch(const Plan& plan);
     Result<> reserve_expert_scratch(const Plan& plan, const MoeOp& op);
+
+    Result<> prepare_delta(const Plan& plan);
+    Result<> lay_out_taps(WeightId id);
+    Result<> reserve_carried(const Plan& plan);
+
+    // states
+    void check_slot(std::int32_t slot) const;
+    void check_settled(std::int32_t slot) const;
+    void settle_layer(std::int32_t slot, std::int32_t layer, std::int32_t n_confirmed, int worker);
+    void copy_shared(std::uint8_t* to, const std::uint8_t* from, std::size_t bytes);
 
     // run
     void check_inputs(const Compiled& plan, const StepInputs& inputs);
@@ -212,7 +231,8 @@ private:
     void run_phase(const StepPhase& phase, int worker);
     void run_rows(const RowsRegion& region, int worker);
     void run_row(const RowOp& op, std::int64_t row);
-    void add_row(const AddOp& op, std::int64_t row);
+    void norm_row(const RmsNormOp& op, const float* in, float* out) const;
+    void add_row(const AddOp& op, float* into, const float* from, const float* gate) const;
     GateKernel gate_kernel(GateActivation activation) const noexcept;
     void run_prepare(const MatmulRegion& region, int worker);
     void run_multiply(const MatmulRegion& region, int worker);
@@ -241,12 +261,24 @@ private:
     bool splits_a_block(const AttentionWork& work) const noexcept;
 
     Activations lay_out(const MatmulRegion& region, std::uint8_t* at, std::int64_t rows) const;
-    void prepare(const MatmulRegion& region, const Activations& a, std::int64_t begin,
-                 std::int64_t end, const Range& keep);
-    /// The input row that the region's norm reads. A looked-up row goes to `own` and its columns
-    /// `keep` to the region's input; all of it there at once when `keep` is everything.
+
+    /// Who prepares rows, and what of the rows that others need later is this worker's to leave.
+    struct Preparer {
+        int worker;
+        bool redundant; ///< all prepare all of them and leave their part of the columns each
+    };
+
+    void prepare(const MatmulRegion& region, const Activations& a, std::int64_t n,
+                 std::int64_t begin, std::int64_t end, const Preparer& by);
+    void prepare_some(const MatmulRegion& region, const Activations& a, std::int64_t n,
+                      std::int64_t begin, std::int64_t end, const Preparer& by);
+    Range kept(const Preparer& by, std::int64_t cols) const noexcept;
+    /// The input row that the region's norm reads. A looked-up row goes to `own` and the kept
+    /// columns of it to the region's input; all of it there at once when all are kept.
     const float* source_row(const MatmulRegion& region, std::int64_t t, float* own,
-                            const Range& keep);
+                            const Preparer& by);
+    /// Runs the region's chain for one row; the row that it made of the region's input.
+    const float* run_chain(const MatmulRegion& region, std::int64_t t, const Preparer& by);
     void look_up(const EmbedOp& op, std::int64_t row, float* out) const;
     void multiply(const MatmulRegion& region, const Activations& a, std::int64_t n, int worker);
     void multiply_rows(const MatmulOp& op, const Activations& a, std::int64_t n, std::int64_t begin,
@@ -263,10 +295,54 @@ private:
     void route_row(const RouteOp& op, std::int64_t row, std::int32_t* ids, float* weights) const;
     void quantise_inputs(const MoeStep& step, std::int64_t begin, std::int64_t end) const;
     void order_pairs(const MoeRegion& region, const MoeStep& step, int worker) const;
+    void take_inputs(const MoeStep& step, std::int32_t expert,
+                     kernels::QuantisedActivations (&inputs)[2]) const;
+    void order_hidden(const MoeStep& step, std::int32_t expert, const float* h, std::int64_t stride,
+                      Range columns, float* room) const;
     void gate_up_block(const MoeStep& step, std::int32_t expert, std::int64_t begin,
-                       std::int64_t end, const std::uint8_t* next) const;
+                       std::int64_t end, const std::uint8_t* next,
+                       const kernels::QuantisedActivations (&inputs)[2]) const;
     void down_block(const MoeRegion& region, const MoeStep& step, std::int64_t begin,
                     std::int64_t end, std::int64_t next) const;
+
+    /// A head of q, k or v between convolution and delta rule.
+    struct MixedHead {
+        std::int64_t channel; ///< its first
+        std::int64_t dim;
+        float scale; ///< after its norm; 0: it has none
+        float* rows; ///< [rows of the plan, dim]
+    };
+
+    void begin_recurrent(const StepInputs& in);
+    void check_recurrent(const RecurrentStep& step) const;
+    void end_recurrent();
+    std::int64_t delta_cost(const RecurrentStep& step) const noexcept;
+    void add_delta_phases(const Region& region);
+    bool norms_by_head(const DeltaRegion& region) const noexcept;
+    float* delta_at(std::int64_t offset) const noexcept;
+    const float* qkv_row(const DeltaRuleOp& op, const RecurrentStep& step,
+                         std::int64_t at) const noexcept;
+    void keep_history(const DeltaRuleOp& op, const RecurrentStep& step, std::int64_t n_rows,
+                      const Range& channels, std::int32_t slot) const;
+    MixedHead mixed_head(const DeltaLayout& layout, std::int64_t unit) const noexcept;
+    void run_delta_mix(const DeltaRuleOp& op, int worker);
+    void make_gates(const DeltaRuleOp& op, const RecurrentStep& step, const DeltaLayout& layout,
+                    const Range& heads) const;
+    void mix_heads(const DeltaRuleOp& op, const RecurrentStep& step, const DeltaLayout& layout,
+                   const Range& units) const;
+    void exchange_keys(const DeltaRuleOp& op, const RecurrentStep& step, const DeltaLayout& layout,
+                       std::int64_t head) const;
+    void run_panels(const DeltaRuleOp& op, const RecurrentStep& step, const DeltaLayout& layout,
+                    std::int64_t head, std::int64_t panel, int n_panels) const;
+    template <class Work>
+    void for_my_units(std::int64_t n_units, int worker, const Work& work) const;
+    void run_delta_panels(const DeltaRuleOp& op, int worker);
+    void run_delta_heads(const DeltaRegion& region, int worker);
+    void run_delta_norm(const DeltaRegion& region, int worker);
+    void gated_norm_row(const GatedNormOp& op, std::int64_t row) const;
+    float* carried_row(std::int64_t row) const;
+    void keep_row(const KeepRowsOp& op, std::int64_t row) const;
+    void carry_row(const CarriedRowsOp& op, std::int64_t row) const;
 
     std::int64_t count(RowKind kind) const noexcept {
         return static_cast<std::int64_t>(kind == RowKind::tokens ? inputs_->tokens.size()
@@ -303,11 +379,15 @@ private:
     std::vector<Weight> weights_;
     std::vector<RopeTable> ropes_;
     std::vector<KvPool> pools_;
+    StatePool states_;
     std::deque<Compiled> compiled_; ///< plan_ stays while others are added
 
     Mapping shared_;   ///< intermediate tensors
     Mapping prepared_; ///< activations prepared once for all workers
     Mapping hidden_;   ///< what lies between the products of a MoeRegion, by pair
+    Mapping delta_;    ///< see DeltaLayout
+    Mapping carried_;  ///< [rows, carried_cols_], what the last KeepRowsOp kept
+    std::int64_t carried_cols_ = 0;
     std::vector<WorkerScratch> workers_;
     std::size_t worker_bytes_ = 0;
     std::size_t expert_bytes_ = 0; ///< of each worker
@@ -316,6 +396,8 @@ private:
     const Compiled* plan_ = nullptr;
     const StepInputs* inputs_ = nullptr;
     std::vector<StepPhase> phases_;
+    std::vector<RecurrentStep>
+        recurrent_; ///< sequences of the step, where the plan has such layers
     std::int64_t n_logits_ = 0;
     std::vector<std::int32_t> best_; ///< [workers, rows]: sample()'s choice in each worker's part
 

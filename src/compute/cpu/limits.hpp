@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/layout.hpp"
 #include <bloom/compute/team.hpp>
 
 #include "compute/cpu/memory.hpp"
@@ -12,6 +13,9 @@ namespace bloom::compute::cpu {
 /// Up to this many rows every worker prepares (norms, quantises) all of them for itself instead of
 /// sharing: a row of 4096 takes about 1 us, what a barrier costs. Beyond, sharing wins.
 inline constexpr std::int64_t kRedundantRows = 4;
+
+/// The same where several operations on a row come before: it takes as long as they are many.
+inline constexpr std::int64_t kRedundantChainRows = 1;
 
 /// Logits that one worker looks through alone: at 64 KiB that takes about 1 us, what handing the
 /// work out costs.
@@ -35,7 +39,7 @@ struct ActivationLayout {
     std::int64_t q_stride;   ///< elements
     std::int64_t g32_stride; ///< groups
     std::int64_t g64_stride;
-    std::size_t x, q32, s32, i32, m32, q64, s64, i64, m64, end;
+    std::size_t x, q32, s32, i32, m32, o32, q64, s64, i64, m64, o64, end;
 };
 
 constexpr ActivationLayout activation_layout(std::int64_t k, std::int64_t rows) noexcept {
@@ -48,16 +52,23 @@ constexpr ActivationLayout activation_layout(std::int64_t k, std::int64_t rows) 
     const auto bytes = [rows](std::int64_t stride, std::int64_t size) {
         return round_up(static_cast<std::size_t>(rows * stride * size), kAlignment);
     };
+    const auto ordered = [rows, k](int group) {
+        return round_up(static_cast<std::size_t>(rows * (k / group)) *
+                            kernels::ordered_group_bytes_max(group),
+                        kAlignment);
+    };
     l.x = 0;
     l.q32 = l.x + bytes(l.x_stride, 4);
     l.s32 = l.q32 + bytes(l.q_stride, 1);
     l.i32 = l.s32 + bytes(l.g32_stride, 4);
     l.m32 = l.i32 + bytes(l.g32_stride, 4);
-    l.q64 = l.m32 + bytes(l.g32_stride, 4);
+    l.o32 = l.m32 + bytes(l.g32_stride, 4);
+    l.q64 = l.o32 + ordered(32);
     l.s64 = l.q64 + bytes(l.q_stride, 1);
     l.i64 = l.s64 + bytes(l.g64_stride, 4);
     l.m64 = l.i64 + bytes(l.g64_stride, 4);
-    l.end = l.m64 + bytes(l.g64_stride, 4);
+    l.o64 = l.m64 + bytes(l.g64_stride, 4);
+    l.end = l.o64 + ordered(64);
     return l;
 }
 

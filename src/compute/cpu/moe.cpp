@@ -13,9 +13,8 @@ constexpr std::int64_t kTasksPerWorker = 8;
 constexpr std::int64_t kTaskBytesMin = std::int64_t{256} << 10;
 /// Gate and up of a block stay in half of a second-level cache of 1 MiB beside what is streamed.
 constexpr std::int64_t kGateBlockFloats = std::int64_t{64} << 10;
-/// Results of a block of the second product stay in a worker's share of the third level; smaller
-/// blocks would read the activations of all pairs more often than they save.
-constexpr std::int64_t kDownBlockFloats = std::int64_t{1} << 21;
+/// What a block of the second product adds to stays in half of a second-level cache of 1 MiB.
+constexpr std::int64_t kDownBlockFloats = std::int64_t{128} << 10;
 constexpr std::int64_t kDownBlocksPerWorker = 2;
 
 constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) noexcept {
@@ -83,19 +82,19 @@ std::int32_t cut_tasks(const ExpertOrder& order, std::int64_t rows, std::int64_t
     return n_tasks;
 }
 
-std::int64_t down_blocks(std::int64_t rows, std::int64_t n_pairs, int n_workers) noexcept {
+std::int64_t down_blocks(std::int64_t rows, std::int64_t n_tokens, int n_workers) noexcept {
     const std::int64_t units = ceil_div(rows, kExpertRowUnit);
-    const std::int64_t for_cache = ceil_div(rows * n_pairs, kDownBlockFloats);
+    const std::int64_t for_cache = ceil_div(rows * n_tokens, kDownBlockFloats);
     const std::int64_t each = std::max(kDownBlocksPerWorker, ceil_div(for_cache, n_workers));
     return std::min(each * n_workers, units);
 }
 
-std::int64_t down_floats_max(std::int64_t rows, std::int64_t n_pairs, int n_workers) noexcept {
+std::int64_t down_floats_max(std::int64_t rows, std::int64_t n_tokens, int n_workers) noexcept {
     const std::int64_t units = ceil_div(rows, kExpertRowUnit);
     const std::int64_t fewest = std::min(kDownBlocksPerWorker * n_workers, units);
-    const std::int64_t largest = n_pairs * block_stride(ceil_div(units, fewest) * kExpertRowUnit);
+    const std::int64_t largest = n_tokens * block_stride(ceil_div(units, fewest) * kExpertRowUnit);
     // A block is at most a unit larger than its share, and its stride 31 floats more than its rows.
-    return std::min(largest, kDownBlockFloats + n_pairs * (kExpertRowUnit + 31));
+    return std::min(largest, kDownBlockFloats + n_tokens * (kExpertRowUnit + 31));
 }
 
 std::int64_t gate_block_rows(std::int64_t n_tokens) noexcept {

@@ -47,10 +47,10 @@ std::int32_t cut_tasks(const ExpertOrder& order, std::int64_t rows, std::int64_t
                        int n_workers, ExpertTask* tasks) noexcept;
 
 /// Into how many blocks of whole units the output rows of the second product are cut; a block
-/// takes all experts, so that its worker can sum up slots at once. Its results for all pairs, or
-/// fewer, fit down_floats_max().
-std::int64_t down_blocks(std::int64_t rows, std::int64_t n_pairs, int n_workers) noexcept;
-std::int64_t down_floats_max(std::int64_t rows, std::int64_t n_pairs, int n_workers) noexcept;
+/// takes all experts, so that its worker can add up what they give to n tokens. One expert's
+/// results for all of these, or fewer, fit down_floats_max().
+std::int64_t down_blocks(std::int64_t rows, std::int64_t n_tokens, int n_workers) noexcept;
+std::int64_t down_floats_max(std::int64_t rows, std::int64_t n_tokens, int n_workers) noexcept;
 
 /// Rows of gate and of up that a task computes before it multiplies them: a multiple of the unit.
 /// Both together fit gate_floats_max().

@@ -4,6 +4,8 @@
 
 #include <bloom/base/check.hpp>
 
+#include "compute/cpu/chain.hpp"
+
 namespace bloom::compute::cpu {
 namespace {
 
@@ -128,17 +130,20 @@ std::optional<RowOp> as_row_op(const OpBody& body) {
 
 class Builder {
 public:
-    Builder(const Plan& plan, bool fuse) : plan_(plan), ops_(plan.ops()), fuse_(fuse) {}
+    Builder(const Plan& plan, bool fuse) : plan_(plan), ops_(plan.ops()), fuse_(fuse) {
+        twin_.assign(plan.tensors().size(), TensorId::none);
+    }
 
     RegionList build() {
         while (at_ < ops_.size()) {
             if (const auto* logits = std::get_if<LogitsOp>(&ops_[at_].body)) {
                 out_.logits = logits->in;
                 ++at_;
-            } else if (!take_matmul() && !take_attention() && !take_experts()) {
+            } else if (!take_matmul() && !take_attention() && !take_experts() && !take_delta()) {
                 take_rows();
             }
         }
+        out_.tensors = plan_.tensors();
         return std::move(out_);
     }
 
@@ -176,6 +181,7 @@ private:
         }
         if (fuse_) take_epilogue(region, i);
         if (region.norm) take_source(region, i);
+        if (fuse_ && !region.embed && !region.gather) take_chain(region, i);
         at_ = i;
         out_.regions.emplace_back(std::move(region));
         return true;
@@ -232,6 +238,47 @@ private:
         out_.regions.pop_back();
     }
 
+    /// Takes over the operations of the region before, where they can be a chain. What they change
+    /// in place and others go on with gets another tensor from here on: a worker that is done with
+    /// a row must not change what another still has to read. `next` is the first operation after
+    /// the region.
+    void take_chain(MatmulRegion& region, std::size_t next) {
+        auto* before =
+            out_.regions.empty() ? nullptr : std::get_if<RowsRegion>(&out_.regions.back());
+        if (before == nullptr || before->rows != plan_.desc(region.in).rows) return;
+        std::optional<RowChain> chain = chain_of(before->ops, plan_);
+        if (!chain) return;
+        const auto touched = [&](TensorId t) {
+            return std::ranges::find(chain->slots, t, &RowChain::Slot::tensor) !=
+                       chain->slots.end() ||
+                   reads_shared(*chain, t);
+        };
+        const auto writes_touched = [&](const MatmulOp& m) { return touched(m.out); };
+        if (std::ranges::any_of(region.targets, writes_touched)) return;
+        if (region.epilogue != MatmulRegion::Epilogue::none && touched(region.epilogue_out)) return;
+        for (RowChain::Slot& slot : chain->slots) {
+            if (!read_later(ops_, next, slot.tensor)) continue;
+            slot.publish = slot.tensor;
+            if (!reads_shared(*chain, slot.tensor)) continue;
+            slot.publish = twin_of(slot.tensor);
+            for (std::size_t i = next; i < ops_.size(); ++i)
+                rename(ops_[i].body, slot.tensor, slot.publish);
+        }
+        region.chain = std::move(chain);
+        out_.regions.pop_back();
+    }
+
+    /// A tensor like `t` that nobody uses while `t` is.
+    TensorId twin_of(TensorId t) {
+        const std::size_t at = index_of(t);
+        if (twin_[at] == TensorId::none) {
+            const TensorDesc desc = plan_.desc(t);
+            twin_[at] = plan_.tensor(desc.cols, desc.rows, desc.dtype);
+            twin_.push_back(t);
+        }
+        return twin_[at];
+    }
+
     bool take_attention() {
         std::size_t i = at_;
         AttentionRegion region;
@@ -279,6 +326,20 @@ private:
         return true;
     }
 
+    bool take_delta() {
+        const DeltaRuleOp* delta = op_at<DeltaRuleOp>(at_);
+        if (delta == nullptr) return false;
+        DeltaRegion region{*delta, std::nullopt};
+        ++at_;
+        if (const GatedNormOp* norm = op_at<GatedNormOp>(at_);
+            fuse_ && norm != nullptr && norm->in == delta->out) {
+            region.norm = *norm;
+            ++at_;
+        }
+        out_.regions.emplace_back(region);
+        return true;
+    }
+
     /// Whether the operations before an attention touch nothing but its q and one stored k, v of
     /// its own layer, head by head. Values may be made from keys; all else is in place.
     bool by_head(const std::vector<RowOp>& prepare, const AttentionOp& attention,
@@ -317,6 +378,8 @@ private:
                     return plan_.desc(o.into).rows;
                 } else if constexpr (std::is_same_v<T, RouteOp>) {
                     return plan_.desc(o.ids).rows;
+                } else if constexpr (std::is_same_v<T, KeepRowsOp>) {
+                    return plan_.desc(o.in).rows;
                 } else {
                     return plan_.desc(o.out).rows;
                 }
@@ -328,10 +391,14 @@ private:
         std::optional<RowOp> op = as_row_op(ops_[at_].body);
         BLOOM_CHECK(op.has_value());
         const RowKind rows = rows_of(*op);
-        // A gather reads rows that other workers may still be writing: it starts a region.
+        // A gather reads rows that other workers may still be writing: it starts a region. So do
+        // rows carried over, and what is kept must not replace them while others read.
         auto* last = out_.regions.empty() ? nullptr : std::get_if<RowsRegion>(&out_.regions.back());
         const bool joins = fuse_ && last != nullptr && last->rows == rows &&
-                           !std::holds_alternative<GatherRowsOp>(*op);
+                           !std::holds_alternative<GatherRowsOp>(*op) &&
+                           !std::holds_alternative<CarriedRowsOp>(*op) &&
+                           !(std::holds_alternative<KeepRowsOp>(*op) &&
+                             std::holds_alternative<CarriedRowsOp>(last->ops.front()));
         if (!joins) {
             out_.regions.emplace_back(RowsRegion{{}, rows});
             last = std::get_if<RowsRegion>(&out_.regions.back());
@@ -340,8 +407,9 @@ private:
         ++at_;
     }
 
-    const Plan& plan_;
-    const std::vector<Op>& ops_;
+    Plan plan_;
+    std::vector<Op> ops_; ///< what is left of them has other names where chains gave some
+    std::vector<TensorId> twin_;
     bool fuse_;
     std::size_t at_ = 0;
     RegionList out_;

@@ -13,12 +13,29 @@ namespace bloom::compute::cpu {
 
 /// Work that needs only one row at a time: consecutive operations of this kind run row by row
 /// without a barrier between them.
-using RowOp = std::variant<EmbedOp, RmsNormOp, AddOp, ScaleOp, SoftcapOp, RopeOp, KvStoreOp,
-                           GatedMulOp, RouteOp, ConcatOp, GatherRowsOp>;
+using RowOp =
+    std::variant<EmbedOp, RmsNormOp, AddOp, ScaleOp, SoftcapOp, RopeOp, KvStoreOp, GatedMulOp,
+                 RouteOp, GatedNormOp, KeepRowsOp, CarriedRowsOp, ConcatOp, GatherRowsOp>;
 
 struct RowsRegion {
     std::vector<RowOp> ops;
     RowKind rows = RowKind::tokens;
+};
+
+/// Operations on rows that lie in a worker's own memory: one slot for each tensor that they write.
+/// What others need of those goes to `publish`, by whoever's part of the columns it is; that is
+/// never a tensor whose old rows somebody may still be reading.
+struct RowChain {
+    static constexpr std::size_t kSlotsMax = 8;
+
+    struct Slot {
+        TensorId tensor;
+        TensorId publish; ///< none: nobody reads it later
+    };
+
+    std::vector<RowOp> ops;
+    std::vector<Slot> slots;
+    std::int64_t stride = 0; ///< floats from slot to slot
 };
 
 /// All products of one input. Workers own ranges of output rows.
@@ -31,6 +48,7 @@ struct MatmulRegion {
     /// `in` as well, which is the residual stream; of a `gather` nothing is left.
     std::optional<EmbedOp> embed;
     std::optional<GatherRowsOp> gather;
+    std::optional<RowChain> chain; ///< done first; it makes the norm's input, or `in` itself
     std::vector<MatmulOp> targets;
     Epilogue epilogue = Epilogue::none;
     TensorId epilogue_out = TensorId::none;
@@ -54,13 +72,20 @@ struct MoeRegion {
     TensorId add_into = TensorId::none; ///< what op's result is added to, besides being stored
 };
 
-using Region = std::variant<RowsRegion, MatmulRegion, AttentionRegion, MoeRegion>;
+/// The delta rule with the convolution before it and the norm of its heads after it.
+struct DeltaRegion {
+    DeltaRuleOp op{};
+    std::optional<GatedNormOp> norm;
+};
+
+using Region = std::variant<RowsRegion, MatmulRegion, AttentionRegion, MoeRegion, DeltaRegion>;
 
 /// Groups the operations of a plan; with `fuse` false each becomes a region of its own.
 /// `logits` is the tensor named by the plan's LogitsOp, or none.
 struct RegionList {
     std::vector<Region> regions;
     TensorId logits = TensorId::none;
+    std::vector<TensorDesc> tensors; ///< the plan's, then those that regions need beside them
 };
 
 RegionList build_regions(const Plan& plan, bool fuse);

@@ -15,11 +15,14 @@
 ///             them for itself at the beginning of the next phase
 ///   gate_up   pairs of (token, slot) sorted by expert, by every worker for itself; one list of
 ///             tasks (expert, rows of gate and up) for all of them, taken as they come. A task
-///             multiplies act(gate) by up and quantises what it has for the next phase.
+///             multiplies act(gate) by up and quantises what it has for the next phase, in the
+///             order in which the products there read it.
 ///   down      blocks of output rows, taken as they come. A block takes all experts one after the
-///             other and then sums up each token's slots in their order.
+///             other and adds what each gives to its tokens, times their weights: one fma chain a
+///             token over its experts, ascending, from zero.
 ///
-/// Which worker does what changes no bit: a product's sums depend on row and token alone.
+/// Which worker does what changes no bit: a product's sums depend on row and token alone, and a
+/// token's sum on its own experts.
 namespace bloom::compute::cpu {
 namespace {
 
@@ -30,9 +33,14 @@ using kernels::QuantisedActivations;
 /// weight, few enough to stay in the second-level cache.
 constexpr std::int64_t kGatherRows = 32;
 
+/// Activations of one expert in the order of its products: half of a second-level cache of 1 MiB.
+/// Experts with more of them leave that to the products, which do it part by part.
+constexpr std::size_t kOrderedBytes = std::size_t{512} << 10;
+
 /// Byte offsets into a worker's memory for expert operations.
 struct MoeLayout {
-    std::size_t begin, active, token, place, tasks, ids, weights, gather, block, end;
+    std::size_t begin, active, token, place, tasks, ids, weights, factors, ordered, gather, block,
+        end;
 };
 
 struct MoeShape {
@@ -64,9 +72,11 @@ MoeLayout moe_layout(const MoeShape& s) noexcept {
     l.tasks = take(tasks_max(s.n_experts, s.n_workers), sizeof(ExpertTask));
     l.ids = take(kRedundantRows * s.top_k, sizeof(std::int32_t));
     l.weights = take(kRedundantRows * s.top_k, sizeof(float));
+    l.factors = take(n_pairs, sizeof(float));
+    l.ordered = take(static_cast<std::int64_t>(kOrderedBytes), 1);
     l.gather = take(kGatherRows * block_stride(s.in_cols), sizeof(float));
     l.block = take(
-        std::max(gate_floats_max(s.rows_max), down_floats_max(s.out_cols, n_pairs, s.n_workers)),
+        std::max(gate_floats_max(s.rows_max), down_floats_max(s.out_cols, s.rows_max, s.n_workers)),
         sizeof(float));
     l.end = at;
     return l;
@@ -121,14 +131,16 @@ struct CpuBackend::MoeStep {
     std::int64_t x_stride;
     QuantisedActivations x32; ///< their forms, q null where no weight wants it
     QuantisedActivations x64;
-    float* h; ///< between the products, by place in the order of experts: f32 or quantised
+    float* h; ///< between the products, by place in the order of experts, if they stay f32
     std::int64_t h_stride;
-    QuantisedActivations hq;
+    std::uint8_t* h_ordered; ///< if they are quantised: each expert's in the order of its product
 
     ExpertOrder& order;
     ExpertTask* tasks;
     std::int32_t* ids;
     float* weights;
+    float* factors; ///< a pair's weight, by place in the order of experts
+    std::uint8_t* ordered;
     float* gather;
     float* block;
 
@@ -158,11 +170,13 @@ CpuBackend::MoeStep CpuBackend::moe_step(const MoeRegion& region, int worker) {
               .x64 = {},
               .h = nullptr,
               .h_stride = 0,
-              .hq = {},
+              .h_ordered = nullptr,
               .order = own.order,
               .tasks = nullptr,
               .ids = nullptr,
               .weights = nullptr,
+              .factors = nullptr,
+              .ordered = nullptr,
               .gather = nullptr,
               .block = nullptr};
     const ActivationLayout xl = activation_layout(s.in_cols, n);
@@ -175,9 +189,7 @@ CpuBackend::MoeStep CpuBackend::moe_step(const MoeRegion& region, int worker) {
     const ActivationLayout hl = activation_layout(s.ffn, s.n_pairs);
     s.h = reinterpret_cast<float*>(hidden_.data() + hl.x);
     s.h_stride = hl.x_stride;
-    if (quantised(s.down)) {
-        s.hq = quantised_at(hidden_.data(), hl, kernels::group_size(s.down.matrix.format));
-    }
+    s.h_ordered = hidden_.data();
     const MoeLayout l = moe_layout({s.in_cols, s.down.matrix.rows, s.gate.n_experts,
                                     rows_max(plan_->key), op.top_k, team_.size()});
     std::uint8_t* const at = own.experts.data();
@@ -188,6 +200,8 @@ CpuBackend::MoeStep CpuBackend::moe_step(const MoeRegion& region, int worker) {
     s.tasks = reinterpret_cast<ExpertTask*>(at + l.tasks);
     s.ids = reinterpret_cast<std::int32_t*>(at + l.ids);
     s.weights = reinterpret_cast<float*>(at + l.weights);
+    s.factors = reinterpret_cast<float*>(at + l.factors);
+    s.ordered = at + l.ordered;
     s.gather = reinterpret_cast<float*>(at + l.gather);
     s.block = reinterpret_cast<float*>(at + l.block);
     return s;
@@ -226,7 +240,10 @@ Result<> CpuBackend::reserve_expert_scratch(const Plan& plan, const MoeOp& op) {
     BLOOM_CHECK(up.matrix.k == plan.desc(op.in).cols);
     BLOOM_CHECK(down.matrix.rows == plan.desc(op.out).cols);
     BLOOM_CHECK(plan.desc(op.ids).dtype == DType::i32);
-    BLOOM_OK(grow(hidden_, activation_bytes(gate.matrix.rows, rows * op.top_k)));
+    const std::size_t hidden =
+        quantised(down) ? table_.ordered_bytes(down.matrix.format, rows * op.top_k, down.matrix.k)
+                        : activation_bytes(gate.matrix.rows, rows * op.top_k);
+    BLOOM_OK(grow(hidden_, hidden));
     const std::size_t own =
         moe_layout({gate.matrix.k, down.matrix.rows, gate.n_experts, rows, op.top_k, team_.size()})
             .end;
@@ -346,8 +363,48 @@ const std::uint8_t* row_address(const kernels::KernelTable& table, const Weight&
 
 } // namespace
 
+/// An expert's inputs for gate and up, brought into the order of their products once for both and
+/// for all blocks of rows.
+void CpuBackend::take_inputs(const MoeStep& s, std::int32_t expert,
+                             QuantisedActivations (&inputs)[2]) const {
+    const std::int64_t n = s.order.count(expert);
+    const auto order = [&](const Weight& w, QuantisedActivations& x) {
+        if (!quantised(w)) return;
+        x = s.inputs_for(w);
+        x.rows = s.order.token + s.order.begin[expert];
+    };
+    order(s.gate, inputs[0]);
+    order(s.up, inputs[1]);
+    const kernels::WeightFormat format = s.gate.matrix.format;
+    if (inputs[0].q == nullptr || inputs[0].q != inputs[1].q) return; // of different kinds
+    if (table_.ordered_bytes(format, n, s.in_cols) > kOrderedBytes) return;
+    table_.order_activations(format, inputs[0], n, s.in_cols, 0, n, 0, s.in_cols, s.ordered);
+    for (QuantisedActivations& x : inputs)
+        x.in_order = s.ordered;
+}
+
+/// Columns [begin, end) of an expert's inputs to the last product, n tokens `stride` apart, into
+/// the order of that product; `room` is as large as they are.
+void CpuBackend::order_hidden(const MoeStep& s, std::int32_t expert, const float* h,
+                              std::int64_t stride, Range columns, float* room) const {
+    const kernels::WeightFormat format = s.down.matrix.format;
+    const std::int64_t n = s.order.count(expert);
+    const std::int64_t groups = stride / kernels::group_size(format);
+    const std::int64_t all = n * groups;
+    auto* const scale = room;
+    auto* const init = reinterpret_cast<std::int32_t*>(scale + all);
+    auto* const sum = reinterpret_cast<float*>(init + all);
+    const QuantisedActivations q{
+        reinterpret_cast<std::int8_t*>(sum + all), scale, init, sum, stride, groups};
+    table_.quantise(format, h, stride, n, columns.end - columns.begin, q);
+    const auto before = static_cast<std::int64_t>(s.order.begin[expert]);
+    table_.order_activations(format, q, n, s.ffn, 0, n, columns.begin, columns.end,
+                             s.h_ordered + table_.ordered_bytes(format, before, s.ffn));
+}
+
 void CpuBackend::gate_up_block(const MoeStep& s, std::int32_t expert, std::int64_t begin,
-                               std::int64_t end, const std::uint8_t* next) const {
+                               std::int64_t end, const std::uint8_t* next,
+                               const QuantisedActivations (&inputs)[2]) const {
     const std::int64_t n = s.order.count(expert);
     const std::int32_t first = s.order.begin[expert];
     const std::int64_t stride = block_stride(end - begin);
@@ -358,13 +415,10 @@ void CpuBackend::gate_up_block(const MoeStep& s, std::int32_t expert, std::int64
         const Weight& w = is_up ? s.up : s.gate;
         const Product p{
             table_, w, expert, begin, end, n, is_up ? up : gate, stride, is_up ? next : up_at};
-        const std::int32_t* const tokens = s.order.token + first;
         if (quantised(w)) {
-            QuantisedActivations x = s.inputs_for(w);
-            x.rows = tokens;
-            multiply_quantised(p, x);
+            multiply_quantised(p, inputs[is_up ? 1 : 0]);
         } else {
-            multiply_f32(p, s.x, s.x_stride, tokens, s.gather);
+            multiply_f32(p, s.x, s.x_stride, s.order.token + first, s.gather);
         }
     }
     const GateKernel act = gate_kernel(s.activation);
@@ -373,10 +427,7 @@ void CpuBackend::gate_up_block(const MoeStep& s, std::int32_t expert, std::int64
         float* const out = keeps_f32 ? s.h + (first + t) * s.h_stride + begin : gate + t * stride;
         act(gate + t * stride, up + t * stride, end - begin, out);
     }
-    if (keeps_f32) return;
-    const kernels::WeightFormat format = s.down.matrix.format;
-    table_.quantise(format, gate, stride, n, end - begin,
-                    part_of(s.hq, first, begin, kernels::group_size(format)));
+    if (!keeps_f32) order_hidden(s, expert, gate, stride, {begin, end}, up);
 }
 
 void CpuBackend::run_moe_gate_up(const MoeRegion& region, int worker) {
@@ -392,6 +443,8 @@ void CpuBackend::run_moe_gate_up(const MoeRegion& region, int worker) {
     while (i < n_tasks) {
         const ExpertTask task = s.tasks[i];
         const std::int64_t rows = gate_block_rows(s.order.count(task.expert));
+        QuantisedActivations inputs[2];
+        take_inputs(s, task.expert, inputs);
         for (std::int64_t at = task.begin; at < task.end; at += rows) {
             const std::int64_t end = std::min<std::int64_t>(at + rows, task.end);
             const std::uint8_t* next = nullptr;
@@ -404,7 +457,7 @@ void CpuBackend::run_moe_gate_up(const MoeRegion& region, int worker) {
                     next = row_address(table_, s.gate, s.tasks[i].expert, s.tasks[i].begin);
                 }
             }
-            gate_up_block(s, task.expert, at, end, next);
+            gate_up_block(s, task.expert, at, end, next, inputs);
         }
     }
 }
@@ -412,39 +465,46 @@ void CpuBackend::run_moe_gate_up(const MoeRegion& region, int worker) {
 void CpuBackend::down_block(const MoeRegion& region, const MoeStep& s, std::int64_t begin,
                             std::int64_t end, std::int64_t next_block) const {
     const std::int64_t stride = block_stride(end - begin);
+    for (std::int64_t t = 0; t < s.n; ++t)
+        std::fill_n(row(region.op.out, t) + begin, end - begin, 0.0F);
     for (std::int32_t i = 0; i < s.order.n_active; ++i) {
         const std::int32_t e = s.order.active[i];
         const std::int32_t first = s.order.begin[e];
+        const std::int32_t n = s.order.count(e);
         const std::uint8_t* next = nullptr;
         if (i + 1 < s.order.n_active) {
             next = row_address(table_, s.down, s.order.active[i + 1], begin);
         } else if (next_block >= 0) {
             next = row_address(table_, s.down, s.order.active[0], next_block);
         }
-        const Product p{table_, s.down, e, begin, end, s.order.count(e), s.block + first * stride,
-                        stride, next};
+        const Product p{table_, s.down, e, begin, end, n, s.block, stride, next};
         if (quantised(s.down)) {
-            const int group = kernels::group_size(s.down.matrix.format);
-            multiply_quantised(p, part_of(s.hq, first, 0, group));
+            QuantisedActivations x{};
+            x.in_order = s.h_ordered + table_.ordered_bytes(s.down.matrix.format, first, s.ffn);
+            multiply_quantised(p, x);
         } else {
             multiply_f32(p, s.h + first * s.h_stride, s.h_stride, nullptr, nullptr);
         }
-    }
-    for (std::int64_t t = 0; t < s.n; ++t) {
-        float* const out = row(region.op.out, t) + begin;
-        table_.weighted_sum(s.block, stride, s.order.place + t * s.top_k, row(region.op.weights, t),
-                            s.top_k, end - begin, out);
-        if (region.add_into != TensorId::none) {
-            table_.add(row(region.add_into, t) + begin, out, end - begin);
+        for (std::int32_t j = 0; j < n; ++j) {
+            table_.add_scaled(row(region.op.out, s.order.token[first + j]) + begin,
+                              s.block + j * stride, s.factors[first + j], end - begin);
         }
     }
+    if (region.add_into == TensorId::none) return;
+    for (std::int64_t t = 0; t < s.n; ++t)
+        table_.add(row(region.add_into, t) + begin, row(region.op.out, t) + begin, end - begin);
 }
 
 void CpuBackend::run_moe_down(const MoeRegion& region, int worker) {
     if (worker == 0) gate_next_.store(0, std::memory_order_relaxed);
     const MoeStep s = moe_step(region, worker);
     const std::int64_t rows = s.down.matrix.rows;
-    const std::int64_t n_blocks = down_blocks(rows, s.n_pairs, team_.size());
+    for (std::int64_t t = 0; t < s.n; ++t) {
+        const float* const weights = row(region.op.weights, t);
+        for (std::int32_t j = 0; j < s.top_k; ++j)
+            s.factors[s.order.place[t * s.top_k + j]] = weights[j];
+    }
+    const std::int64_t n_blocks = down_blocks(rows, s.n, team_.size());
     const auto block = [&](std::int64_t b) {
         return split_range(rows, kExpertRowUnit, static_cast<int>(b), static_cast<int>(n_blocks));
     };

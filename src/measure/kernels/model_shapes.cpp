@@ -33,6 +33,18 @@ std::vector<KernelShape> shapes_of_model(const engine::SyntheticShape& model,
         moe.top_k = static_cast<std::int32_t>(c.experts.top_k);
         add(std::move(moe), "experts");
     }
+    if (c.linear.n_v_heads > 0) {
+        dense(c.d_model, c.linear.channels(), "qkv");
+        dense(c.d_model, c.linear.v_width(), "z");
+        dense(c.linear.v_width(), c.d_model, "delta out");
+        KernelShape delta;
+        delta.op = KernelOp::delta;
+        delta.n_k_heads = static_cast<std::int32_t>(c.linear.n_k_heads);
+        delta.n_v_heads = static_cast<std::int32_t>(c.linear.n_v_heads);
+        delta.k_dim = static_cast<std::int32_t>(c.linear.k_dim);
+        delta.v_dim = static_cast<std::int32_t>(c.linear.v_dim);
+        add(std::move(delta), "delta rule");
+    }
     dense(c.d_model, c.vocab_rows, "head");
     KernelShape attention;
     attention.op = KernelOp::attention;

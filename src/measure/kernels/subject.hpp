@@ -34,6 +34,8 @@ Result<std::unique_ptr<Subject>> make_dense(const SubjectOptions& options,
 Result<std::unique_ptr<Subject>> make_moe(const SubjectOptions& options, const KernelShape& shape);
 Result<std::unique_ptr<Subject>> make_attention(const SubjectOptions& options,
                                                 const KernelShape& shape);
+Result<std::unique_ptr<Subject>> make_delta(const SubjectOptions& options,
+                                            const KernelShape& shape);
 
 /// Layers so that all of them together are as large as the working set; at least one.
 std::int64_t layers_for(std::int64_t working_set_bytes, std::int64_t layer_bytes);

@@ -1,3 +1,5 @@
+#include <utility>
+
 #include <bloom/text/jinja_value.hpp>
 
 #include "text/output/grammar.hpp"
@@ -51,6 +53,10 @@ protected:
 
 public:
     bool done() const noexcept override { return done_; }
+
+    bool only_close_missing() const noexcept override {
+        return state_ == State::closing && held_.empty();
+    }
 
     bool feed(char c) override {
         switch (state_) {
@@ -262,10 +268,9 @@ private:
             return true;
         }
         if (kClose.starts_with(held_)) return true;
-        // The closing mark was left out.
+        // The closing mark was left out: all of this is something else.
         held_.pop_back();
-        sink_.text(held_);
-        held_.clear();
+        back_ = std::exchange(held_, {});
         return false;
     }
 

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <bloom/text/output_parser.hpp>
@@ -20,6 +21,7 @@ public:
     void begin(std::string_view name) {
         out_->add(PieceKind::tool_begin, ++index_, name);
         open_ = true;
+        text_kind_ = PieceKind::content; // a call has ended whatever was before it
     }
 
     void args(std::string_view json) {
@@ -34,8 +36,11 @@ public:
 
     /// Markup that turned out to be ordinary text.
     void text(std::string_view bytes) {
-        if (!bytes.empty()) out_->add(PieceKind::content, 0, bytes);
+        if (!bytes.empty()) out_->add(text_kind_, 0, bytes);
     }
+
+    /// What such text belongs to until a call begins.
+    void set_text_kind(PieceKind kind) noexcept { text_kind_ = kind; }
 
     bool open() const noexcept { return open_; }
 
@@ -43,6 +48,7 @@ public:
 
 private:
     ParsedOutput* out_ = nullptr;
+    PieceKind text_kind_ = PieceKind::content;
     std::int32_t index_ = -1;
     std::int32_t n_complete_ = 0;
     bool open_ = false;
@@ -68,6 +74,13 @@ public:
     virtual bool feed(char c) = 0;
     /// Whether the block is over, all bytes of it having been taken.
     virtual bool done() const noexcept = 0;
+
+    /// All calls of the block are complete, and only its closing mark has not come.
+    virtual bool only_close_missing() const noexcept { return false; }
+
+    /// Bytes taken before the one that was refused which belong to what follows, too.
+    std::string take_back() { return std::exchange(back_, {}); }
+
     /// The answer ends inside a block.
     virtual void finish(bool complete) = 0;
 
@@ -87,6 +100,7 @@ protected:
     }
 
     ToolSink sink_;
+    std::string back_; ///< see take_back()
 
 private:
     std::string lead_;

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include <bloom/base/check.hpp>
 #include <bloom/text/output_parser.hpp>
 
@@ -12,6 +14,9 @@ constexpr std::string_view kChannelOpen = "<|channel>";
 constexpr std::string_view kChannelClose = "<channel|>";
 constexpr std::string_view kFunctionOpen = "<function=";
 constexpr std::string_view kPythonTag = "<|python_tag|>";
+/// What Gemma may write again behind its calls.
+constexpr std::string_view kGemmaCallClose = "<tool_call|>";
+constexpr std::string_view kGemmaHandOver = "<|tool_response>";
 /// Line feeds between the end of thinking and the answer.
 constexpr std::uint32_t kLinesAfterThinking = 2;
 
@@ -30,6 +35,11 @@ std::string_view tool_opening(OutputFormat format) noexcept {
         break;
     }
     return {};
+}
+
+/// The tag that ends a block, where it is one of tags_of().
+std::string_view tool_closing(OutputFormat format) noexcept {
+    return format == OutputFormat::gemma ? kGemmaCallClose : std::string_view();
 }
 
 bool is_space(char c) noexcept {
@@ -78,6 +88,7 @@ std::vector<std::string_view> tags_of(OutputFormat format) {
         out = {kThinkOpen, kThinkClose};
     }
     if (const std::string_view tool = tool_opening(format); !tool.empty()) out.push_back(tool);
+    if (format == OutputFormat::gemma) out.insert(out.end(), {kGemmaCallClose, kGemmaHandOver});
     return out;
 }
 
@@ -91,6 +102,10 @@ OutputParser::OutputParser(const OutputParserOptions& options)
         rules_.push_back({Tag::tool_open, tool_opening(format_)});
         if (format_ == OutputFormat::qwen_xml) {
             rules_.push_back({Tag::function_open, kFunctionOpen});
+        }
+        if (gemma) {
+            rules_.push_back({Tag::ignored, kGemmaCallClose});
+            rules_.push_back({Tag::ignored, kGemmaHandOver});
         }
         grammar_ = make_grammar(format_, options.tools);
     }
@@ -120,6 +135,11 @@ void OutputParser::push(std::int32_t token, std::string_view bytes, ParsedOutput
     if (!opening_.empty()) {
         out.add(PieceKind::content, 0, opening_);
         opening_.clear();
+    }
+    const auto is_tag = [&](const TagRule& rule) { return rule.id == token; };
+    if (token >= 0 && state_ == State::tool && grammar_->only_close_missing() &&
+        tool_closing(format_) != bytes && std::ranges::any_of(rules_, is_tag)) {
+        leave_tool(); // another tag says as much as the closing mark
     }
     if (token >= 0 && state_ != State::tool) {
         for (const TagRule& rule : rules_) {
@@ -219,7 +239,8 @@ bool OutputParser::active(const TagRule& rule) const noexcept {
     case Tag::function_open:
         return !thinking;
     case Tag::ignored:
-        break;
+        // Spelled out, only directly behind a call; the tokens are nowhere meant for the reader.
+        return !thinking && (drop_space_ || rule.id >= 0);
     }
     return false;
 }
@@ -231,9 +252,12 @@ bool OutputParser::handle(const TagRule& rule, ParsedOutput& out) {
     switch (rule.tag) {
     case Tag::think_open:
         if (thinking) {
-            if (raw_ || !certain) return false;
+            // Doubled. Spelled out, it is that only where thinking has just begun.
+            if (raw_ || (!certain && any_reasoning_)) return false;
+            space_.clear();
             skip_name_ = format_ == OutputFormat::gemma;
-            return true; // doubled
+            swallow_lf_ = skip_name_ ? 0 : 1;
+            return true;
         }
         // Written as text, the tag counts only where thinking can begin.
         if (!certain && any_content_) return false;
@@ -253,7 +277,7 @@ bool OutputParser::handle(const TagRule& rule, ParsedOutput& out) {
         enter_tool(rule.text, out);
         return true;
     case Tag::ignored:
-        break;
+        return true;
     }
     return false;
 }
@@ -262,6 +286,7 @@ void OutputParser::open_reasoning(std::string_view tag, ParsedOutput& out) {
     if (any_content_) flush_space(out);
     space_.clear();
     state_ = State::reasoning;
+    any_reasoning_ = false;
     drop_space_ = false;
     if (raw_) {
         out.add(PieceKind::content, 0, tag);
@@ -284,12 +309,15 @@ void OutputParser::close_reasoning(std::string_view tag, ParsedOutput& out) {
 }
 
 void OutputParser::enter_tool(std::string_view opening, ParsedOutput& out) {
+    // Hidden thoughts may only mention the tag: then they go on.
+    from_reasoning_ = state_ == State::reasoning && !raw_;
     if (state_ == State::reasoning && raw_) flush_space(out);
-    if (state_ == State::reasoning || drop_space_) space_.clear();
+    if (drop_space_) space_.clear();
     swallow_lf_ = 0;
     skip_name_ = false;
     state_ = State::tool;
     grammar_->sink().attach(&out);
+    grammar_->sink().set_text_kind(from_reasoning_ ? PieceKind::reasoning : PieceKind::content);
     grammar_->enter(space_, opening);
     space_.clear();
 }
@@ -309,13 +337,24 @@ std::size_t OutputParser::feed_tool(std::string_view bytes, ParsedOutput& out) {
         }
     }
     if (ended) {
-        state_ = State::content;
-        drop_space_ = !grammar_->was_text();
-        any_content_ = any_content_ || grammar_->was_text();
-        // What follows a call or was none is an answer in words, not another bare JSON call.
-        if (format_ == OutputFormat::llama_json) any_content_ = true;
+        leave_tool();
+        if (const std::string back = grammar_->take_back(); !back.empty()) take_text(back, out);
     }
     return n;
+}
+
+/// A block of calls, or what looked like one, is over.
+void OutputParser::leave_tool() {
+    if (from_reasoning_ && grammar_->was_text()) {
+        state_ = State::reasoning;
+        any_reasoning_ = true;
+        return;
+    }
+    state_ = State::content;
+    drop_space_ = !grammar_->was_text();
+    any_content_ = any_content_ || grammar_->was_text();
+    // What follows a call or was none is an answer in words, not another bare JSON call.
+    if (format_ == OutputFormat::llama_json) any_content_ = true;
 }
 
 /// Text of the current state, without the white space that a following tag would swallow.
@@ -351,7 +390,7 @@ void OutputParser::emit(std::string_view bytes, ParsedOutput& out) {
         flush_space(out);
         const bool hidden = thinking && !raw_;
         out.add(hidden ? PieceKind::reasoning : PieceKind::content, 0, bytes.substr(0, end));
-        if (!thinking) any_content_ = true;
+        (thinking ? any_reasoning_ : any_content_) = true;
     }
     space_.append(bytes.substr(end));
 }

@@ -268,6 +268,48 @@ TEST_P(MatmulQ8, TokensByRowIndex) {
     }
 }
 
+// Activations that were brought into their order before, in pieces, give the same bits.
+TEST_P(MatmulQ8, ActivationsInOrder) {
+    Rng rng(25);
+    for (const WeightFormat format : kQuantised) {
+        const std::int64_t group = group_size(format);
+        const std::int64_t rows = table().panel_rows + 3;
+        for (const std::int64_t k : {group, 19 * group, 160 * group}) {
+            const TestMatrix m = make_matrix(format, rows, k, rng);
+            const Packed packed(table(), m.src);
+            for (const std::int64_t n : {1, 7, 9, 41, 140}) {
+                const Guarded<float> x = random_floats(static_cast<std::size_t>(n * k), rng);
+                Activations acts(table(), format, x.data(), n, k);
+                Guarded<float> want(static_cast<std::size_t>(n * rows));
+                table().matmul_q8(packed.matrix(), acts.view(), n, 0, rows, want.data(), rows);
+                const std::size_t bytes = table().ordered_bytes(format, n, k);
+                ASSERT_EQ(bytes, static_cast<std::size_t>(n) * table().ordered_bytes(format, 1, k));
+                Guarded<std::uint8_t> in_order(bytes, 0xee);
+                const std::int64_t token_cuts[] = {0, n / 3, n};
+                const std::int64_t column_cuts[] = {0, k / group / 2 * group, k};
+                for (int i = 0; i < 2; ++i) {
+                    for (int j = 0; j < 2; ++j) {
+                        QuantisedActivations piece = acts.view();
+                        piece.q += column_cuts[j];
+                        piece.scale += column_cuts[j] / group;
+                        piece.init += column_cuts[j] / group;
+                        piece.sum += column_cuts[j] / group;
+                        table().order_activations(format, piece, n, k, token_cuts[i],
+                                                  token_cuts[i + 1], column_cuts[j],
+                                                  column_cuts[j + 1], in_order.data());
+                    }
+                }
+                QuantisedActivations ordered{};
+                ordered.in_order = in_order.data();
+                Guarded<float> y(static_cast<std::size_t>(n * rows), -1.0F);
+                table().matmul_q8(packed.matrix(), ordered, n, 0, rows, y.data(), rows);
+                ASSERT_EQ(std::memcmp(y.data(), want.data(), want.size() * 4), 0)
+                    << "format " << int(format) << " k " << k << " n " << n;
+            }
+        }
+    }
+}
+
 TEST_P(MatmulQ8, WritesOnlyItsRows) {
     Rng rng(18);
     const std::int64_t rows = 2 * table().panel_rows;

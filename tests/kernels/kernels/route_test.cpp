@@ -183,33 +183,20 @@ TEST_P(Route, GeluTanhMulAtTheEnds) {
     EXPECT_EQ(out[8], kInf);
 }
 
-TEST_P(Route, WeightedSum) {
+TEST_P(Route, AddScaled) {
     Rng rng(84);
-    const std::size_t stride = 70;
-    const Guarded<float> y = random_floats(9 * stride, rng);
     for (const std::size_t n : {1UZ, 4UZ, 9UZ, 16UZ, 33UZ, 64UZ, 70UZ}) {
-        for (std::size_t n_rows = 1; n_rows <= 8; ++n_rows) {
-            Guarded<std::int32_t> rows(n_rows);
-            for (std::size_t j = 0; j < n_rows; ++j)
-                rows[j] = static_cast<std::int32_t>((j * 4 + 1) % 9);
-            const Guarded<float> w = random_floats(n_rows, rng);
-            Guarded<float> out(n);
-            table().weighted_sum(y.data(), static_cast<std::int64_t>(stride), rows.data(), w.data(),
-                                 static_cast<std::int64_t>(n_rows), static_cast<std::int64_t>(n),
-                                 out.data());
-            for (std::size_t i = 0; i < n; ++i) {
-                double want = 0.0;
-                double size = 0.0;
-                for (std::size_t j = 0; j < n_rows; ++j) {
-                    const double term =
-                        static_cast<double>(y[static_cast<std::size_t>(rows[j]) * stride + i]) *
-                        static_cast<double>(w[j]);
-                    want += term;
-                    size += std::fabs(term);
-                }
-                ASSERT_NEAR(static_cast<double>(out[i]), want,
-                            static_cast<double>(n_rows + 1) * kUnit * size);
-            }
+        const Guarded<float> x = random_floats(n, rng);
+        const Guarded<float> before = random_floats(n, rng);
+        const float a = normal(rng);
+        Guarded<float> y(n);
+        std::memcpy(y.data(), before.data(), n * sizeof(float));
+        table().add_scaled(y.data(), x.data(), a, static_cast<std::int64_t>(n));
+        for (std::size_t i = 0; i < n; ++i) {
+            const double term = static_cast<double>(x[i]) * static_cast<double>(a);
+            const double want = static_cast<double>(before[i]) + term;
+            ASSERT_NEAR(static_cast<double>(y[i]), want,
+                        2 * kUnit * (std::fabs(static_cast<double>(before[i])) + std::fabs(term)));
         }
     }
 }

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <map>
 #include <memory>
@@ -35,16 +36,43 @@ std::int32_t next_token(std::uint64_t h) {
     return static_cast<std::int32_t>(h >> 60);
 }
 
-/// Stands in for a backend: a page slot holds the hash of everything up to its token. Running a row
-/// checks that every slot its attention would read is exactly what this sequence wrote or shares.
-class FakeMemory final : public PageMover {
+/// What a backend keeps in the slot of a recurrent state.
+struct FakeState {
+    std::uint64_t hash = 0xdead; ///< of all tokens it has taken in
+    std::vector<std::int32_t> pending;
+};
+
+/// Stands in for a backend: a page slot holds the hash of everything up to its token, a recurrent
+/// state the hash of everything it has seen. Running a row checks that every slot its attention
+/// would read is exactly what this sequence wrote or shares, and that the state is its own.
+class FakeMemory final : public PageMover, public StateMover {
 public:
-    FakeMemory(const StateSpec& spec, const std::vector<std::int64_t>& pages) : spec_(spec) {
+    FakeMemory(const StateSpec& spec, const std::vector<std::int64_t>& pages, int n_states)
+        : spec_(spec), states_(static_cast<std::size_t>(n_states)) {
         for (const std::int64_t n : pages)
             slots_.emplace_back(static_cast<std::size_t>(n * compute::kPageTokens), 0);
     }
 
+    void settle_state(std::int32_t slot, std::int32_t n_confirmed) override {
+        FakeState& s = state(slot);
+        ASSERT_LE(static_cast<std::size_t>(n_confirmed), s.pending.size());
+        for (std::int32_t i = 0; i < n_confirmed; ++i)
+            s.hash = chain(s.hash, s.pending[static_cast<std::size_t>(i)]);
+        s.pending.clear();
+    }
+
+    void copy_state(std::int32_t from, std::int32_t to) override {
+        EXPECT_TRUE(state(from).pending.empty()) << "not settled";
+        EXPECT_NE(from, to);
+        state(to) = state(from);
+    }
+
     void save(std::size_t group, std::int32_t page, std::int32_t at) override {
+        if (group == spec_.groups.size()) {
+            EXPECT_TRUE(state(page).pending.empty()) << "not settled";
+            saved_states_[at] = state(page);
+            return;
+        }
         auto& saved = saved_[{group, at}]; // of a sequence that has gone, perhaps
         saved.clear();
         for (std::int32_t i = 0; i < compute::kPageTokens; ++i)
@@ -52,6 +80,10 @@ public:
     }
 
     void restore(std::size_t group, std::int32_t at, std::int32_t page) override {
+        if (group == spec_.groups.size()) {
+            state(page) = saved_states_.at(at);
+            return;
+        }
         const auto& saved = saved_.at({group, at});
         for (std::int32_t i = 0; i < compute::kPageTokens; ++i)
             slot(group, page, i) = saved[static_cast<std::size_t>(i)];
@@ -66,6 +98,9 @@ public:
     std::vector<std::uint64_t> run(const Batcher::Step& step, const Batcher& batcher) {
         const std::size_t n_groups = spec_.groups.size();
         std::vector<std::uint64_t> by_row(step.tokens.size());
+        EXPECT_EQ(step.recurrent.size(), spec_.recurrent ? step.items.size() : 0);
+        for (std::size_t i = 0; i < step.recurrent.size(); ++i)
+            run_state(step, step.items[i], step.recurrent[i], batcher.tokens(step.items[i].seq));
         for (std::size_t r = 0; r < step.tokens.size(); ++r) {
             const auto s = static_cast<std::size_t>(step.row_seq[r]);
             const Batcher::Item& item = step.items[s];
@@ -98,12 +133,49 @@ public:
         return out;
     }
 
+    int n_snapshots() const { return n_snapshots_; }
+
 private:
+    void run_state(const Batcher::Step& step, const Batcher::Item& item,
+                   const compute::RecurrentInput& in, std::span<const std::int32_t> committed) {
+        if (in.fresh) {
+            EXPECT_EQ(item.begin, 0);
+            state(in.slot) = {0, {}};
+        }
+        settle_state(in.slot, in.n_confirmed);
+        FakeState& s = state(in.slot);
+        EXPECT_EQ(s.hash, hash_prefix(committed.first(static_cast<std::size_t>(item.begin))))
+            << "the state of somebody else, at " << item.begin;
+        const std::int32_t n_rows = item.end - item.begin;
+        EXPECT_EQ(in.n_certain, n_rows - std::max(item.n_logits - 1, 0));
+        EXPECT_LE(n_rows - in.n_certain, compute::kMaxPendingRows);
+        EXPECT_EQ(in.snapshot_rows > 0, in.snapshot_slot >= 0);
+        EXPECT_LE(in.snapshot_rows, in.n_certain);
+        for (std::int32_t r = 0; r < n_rows; ++r) {
+            const std::int32_t token = step.tokens[static_cast<std::size_t>(item.row + r)];
+            if (r >= in.n_certain) {
+                s.pending.push_back(token);
+                continue;
+            }
+            s.hash = chain(s.hash, token);
+            if (in.snapshot_slot < 0 || r + 1 != in.snapshot_rows) continue;
+            EXPECT_EQ((item.begin + r + 1) % kPrefillCut, 0);
+            EXPECT_NE(in.snapshot_slot, in.slot);
+            state(in.snapshot_slot) = {s.hash, {}};
+            ++n_snapshots_;
+        }
+    }
+
+    FakeState& state(std::int32_t slot) { return states_.at(static_cast<std::size_t>(slot)); }
+
     std::uint64_t& slot(std::size_t g, std::int32_t page, std::int32_t i) {
         return slots_[g][static_cast<std::size_t>(page * compute::kPageTokens + i)];
     }
 
     StateSpec spec_;
+    std::vector<FakeState> states_;
+    int n_snapshots_ = 0;
+    std::map<std::int32_t, FakeState> saved_states_;
     std::vector<std::vector<std::uint64_t>> slots_;
     std::map<std::pair<std::size_t, std::int32_t>, std::vector<std::uint64_t>> saved_;
 };
@@ -118,22 +190,31 @@ struct Want {
 
 class World {
 public:
-    World(std::uint64_t seed, bool windowed) : rng_(seed) {
+    enum class Kind : std::uint8_t { full, windowed, recurrent };
+
+    World(std::uint64_t seed, Kind kind) : rng_(seed) {
         spec_.groups.push_back({1, 1, 8, 8, 0, kernels::KvType::f16});
-        if (windowed) spec_.groups.push_back({1, 1, 8, 8, 40, kernels::KvType::f16});
+        if (kind == Kind::windowed) spec_.groups.push_back({1, 1, 8, 8, 40, kernels::KvType::f16});
+        if (kind == Kind::recurrent) spec_.recurrent = compute::RecurrentSpec{1, 1, 1, 16, 16, 4};
         const std::int64_t pages = 24 + static_cast<std::int64_t>(rng_.below(40));
         n_pages_.assign(spec_.groups.size(), pages);
-        store_ = std::make_unique<StateStore>(spec_, n_pages_, rng_.below(4) != 0);
+        const bool caches = rng_.below(4) != 0;
         options_.max_seqs = 2 + static_cast<std::int32_t>(rng_.below(6));
+        SlotCounts states;
+        if (spec_.recurrent)
+            states = {options_.max_seqs, static_cast<std::int32_t>(rng_.below(12))};
+        store_ = std::make_unique<StateStore>(spec_, n_pages_, caches, states);
         options_.max_waiting = 30;
         options_.prefill_tokens = 64 + static_cast<std::int32_t>(rng_.below(200));
         options_.busy_prefill_tokens = 64 + static_cast<std::int32_t>(rng_.below(64));
         options_.inter_token_us = rng_.below(2) == 0 ? 0 : 2000;
-        memory_ = std::make_unique<FakeMemory>(spec_, n_pages_);
-        const std::vector<std::int64_t> slots(
+        memory_ =
+            std::make_unique<FakeMemory>(spec_, n_pages_, states.n_sequences + states.n_snapshots);
+        std::vector<std::int64_t> slots(
             n_pages_.size(), rng_.below(3) == 0 ? 0 : static_cast<std::int64_t>(rng_.below(60)));
+        if (spec_.recurrent) slots.push_back(static_cast<std::int64_t>(rng_.below(4)));
         swap_ = std::make_unique<SwapSpace>(slots, memory_.get());
-        batcher_ = std::make_unique<Batcher>(options_, *store_, swap_.get());
+        batcher_ = std::make_unique<Batcher>(options_, *store_, swap_.get(), memory_.get());
     }
 
     void run(int n_arrivals) {
@@ -154,12 +235,20 @@ public:
         EXPECT_EQ(batcher_->free_slots(), options_.max_seqs);
         EXPECT_EQ(swap_->n_used(), 0);
         EXPECT_EQ(store_->n_available(), n_pages_[0]);
+        EXPECT_EQ(store_->slots().n_free(), store_->slots().n_sequences()) << "slots leaked";
         store_->drop_cache();
+        EXPECT_EQ(store_->slots().n_kept(), 0);
+        for (std::int32_t i = 0; i < store_->slots().n_snapshots(); ++i)
+            EXPECT_GE(store_->reserve_snapshot(), 0) << "a snapshot slot leaked";
         EXPECT_EQ(store_->n_free(), store_->n_pages()) << "pages leaked";
         EXPECT_GT(finished_, 0);
     }
 
     const Batcher& batcher() const { return *batcher_; }
+
+    int n_snapshots() const { return memory_->n_snapshots(); }
+
+    std::int64_t n_cached() const { return n_cached_; }
 
 private:
     void arrive() {
@@ -244,6 +333,7 @@ private:
         batcher_->observe(
             static_cast<std::int64_t>(200 + 20 * step.tokens.size() + rng_.below(100)));
         for (const Batcher::Item& item : items) {
+            n_cached_ += std::max(item.cached, 0);
             for (std::int32_t i = 0; i < item.n_logits; ++i) {
                 if (!advance(item.seq, hashes[static_cast<std::size_t>(item.logit_row + i)])) break;
                 // What was drawn has to be what was guessed for the next row to count.
@@ -329,6 +419,7 @@ private:
     std::unique_ptr<Batcher> batcher_;
     std::vector<Want> wants_;
     int finished_ = 0;
+    std::int64_t n_cached_ = 0;
 };
 
 TEST(BatcherProperty, EverySequenceGetsWhatItGetsAlone) {
@@ -336,10 +427,17 @@ TEST(BatcherProperty, EverySequenceGetsWhatItGetsAlone) {
     std::int64_t preemptions = 0;
     std::int64_t swapped_in = 0;
     std::int64_t accepted = 0;
+    int snapshots = 0;
+    std::int64_t resumed = 0;
+    constexpr std::array kKinds = {World::Kind::full, World::Kind::recurrent,
+                                   World::Kind::windowed};
     for (std::uint64_t i = 0; i < 60; ++i) {
         SCOPED_TRACE("DARKBLOOM_SEED=" + std::to_string(seed) + " world " + std::to_string(i));
-        World world(seed + i, i % 3 == 2);
+        const World::Kind kind = kKinds[i % kKinds.size()];
+        World world(seed + i, kind);
         world.run(40);
+        snapshots += world.n_snapshots();
+        resumed += kind == World::Kind::recurrent ? world.n_cached() : 0;
         preemptions += world.batcher().n_preemptions();
         swapped_in += world.batcher().n_swapped_in();
         accepted += world.batcher().n_accepted();
@@ -348,6 +446,8 @@ TEST(BatcherProperty, EverySequenceGetsWhatItGetsAlone) {
     EXPECT_GT(preemptions, 50) << "the worlds are too roomy to test preemption";
     EXPECT_GT(swapped_in, 20) << "nothing came back from the swap space";
     EXPECT_GT(accepted, 1000) << "no guess came true";
+    EXPECT_GT(snapshots, 200) << "no snapshots were taken";
+    EXPECT_GT(resumed, 1000) << "no sequence started from a snapshot";
 }
 
 } // namespace

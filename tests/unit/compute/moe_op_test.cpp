@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <numeric>
 #include <vector>
@@ -202,9 +203,11 @@ public:
         for (std::int64_t t = 0; t < c.n; ++t) {
             const float* const x = layer_.x.data() + t * c.d_model;
             const Choice choice = choose(layer_, table_, t);
-            std::vector<float> results;
-            std::vector<std::int32_t> rows;
-            for (const std::int32_t id : choice.ids) {
+            std::map<std::int32_t, float> ascending; // weights by expert
+            for (std::size_t j = 0; j < choice.ids.size(); ++j)
+                ascending[choice.ids[j]] = choice.weights[j];
+            std::vector<float> sum(static_cast<std::size_t>(c.d_model), 0.0F);
+            for (const auto& [id, weight] : ascending) {
                 const auto e = static_cast<std::size_t>(id);
                 std::vector<float> gate = product(layer_.gate[e], x);
                 const std::vector<float> up = product(layer_.up[e], x);
@@ -212,12 +215,8 @@ public:
                     c.activation == GateActivation::silu ? table_.silu_mul : table_.gelu_tanh_mul;
                 act(gate.data(), up.data(), c.ffn, gate.data());
                 const std::vector<float> y = product(layer_.down[e], gate.data());
-                rows.push_back(static_cast<std::int32_t>(rows.size()));
-                results.insert(results.end(), y.begin(), y.end());
+                table_.add_scaled(sum.data(), y.data(), weight, c.d_model);
             }
-            std::vector<float> sum(static_cast<std::size_t>(c.d_model));
-            table_.weighted_sum(results.data(), c.d_model, rows.data(), choice.weights.data(),
-                                c.top_k, c.d_model, sum.data());
             for (std::size_t i = 0; i < sum.size(); ++i)
                 out.push_back(adds ? x[i] + sum[i] : sum[i]);
         }

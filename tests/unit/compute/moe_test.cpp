@@ -127,26 +127,26 @@ TEST(CutTasks, GivesEveryWorkerSomethingAndNothingTiny) {
 }
 
 TEST(ExpertBlocks, FitTheirScratch) {
-    for (const std::int64_t n_pairs : {1, 8, 64, 512, 4096, 20000}) {
+    for (const std::int64_t n_tokens : {1, 8, 64, 512, 4096, 20000}) {
         for (const std::int64_t rows : {32, 64, 2048, 2816, 3072}) {
             for (const int workers : {1, 2, 7, 64}) {
-                const std::int64_t blocks = down_blocks(rows, n_pairs, workers);
+                const std::int64_t blocks = down_blocks(rows, n_tokens, workers);
                 const std::int64_t units = (rows + kExpertRowUnit - 1) / kExpertRowUnit;
                 ASSERT_GE(blocks, 1);
                 ASSERT_LE(blocks, units);
                 const std::int64_t largest = (units + blocks - 1) / blocks * kExpertRowUnit;
-                ASSERT_LE(n_pairs * block_stride(std::min(largest, rows)),
-                          down_floats_max(rows, n_pairs, workers));
-                EXPECT_LE(down_floats_max(rows, n_pairs, workers),
-                          down_floats_max(rows, n_pairs + 1, workers));
+                ASSERT_LE(n_tokens * block_stride(std::min(largest, rows)),
+                          down_floats_max(rows, n_tokens, workers));
+                EXPECT_LE(down_floats_max(rows, n_tokens, workers),
+                          down_floats_max(rows, n_tokens + 1, workers));
             }
         }
-        const std::int64_t rows = gate_block_rows(n_pairs);
+        const std::int64_t rows = gate_block_rows(n_tokens);
         EXPECT_EQ(rows % kExpertRowUnit, 0);
         EXPECT_GE(rows, kExpertRowUnit);
-        EXPECT_LE(2 * n_pairs * block_stride(rows), gate_floats_max(n_pairs));
+        EXPECT_LE(2 * n_tokens * block_stride(rows), gate_floats_max(n_tokens));
         // Scratch is sized for the most tokens and used by fewer.
-        EXPECT_LE(gate_floats_max(n_pairs), gate_floats_max(n_pairs + 1));
+        EXPECT_LE(gate_floats_max(n_tokens), gate_floats_max(n_tokens + 1));
     }
 }
 

@@ -7,6 +7,7 @@
 
 #include "compute/cpu/limits.hpp"
 #include "support/counts_allocations.hpp"
+#include "unit/compute/delta_model.hpp"
 #include "unit/compute/small_step.hpp"
 
 #if BLOOM_TEST_COUNTS_ALLOCATIONS
@@ -174,6 +175,47 @@ TEST(Step, AllocatesNothing) {
     ::operator delete(::operator new(8)); // called by name, so not left out by the compiler
     g_counting = false;
     EXPECT_EQ(g_allocations.load(), 1) << "the counter counts";
+#else
+    GTEST_SKIP() << "allocations cannot be counted under a sanitizer";
+#endif
+}
+
+TEST(Step, DeltaRuleAllocatesNothing) {
+#if BLOOM_TEST_COUNTS_ALLOCATIONS
+    SpinTeam team(3);
+    test::DeltaModel model({&fastest(), &team, false, true}, {}, 4);
+    const auto plan = model.backend().compile(model.plan(24));
+    ASSERT_TRUE(plan);
+    std::vector<test::DeltaPart> parts(3);
+    for (std::int32_t i = 0; i < 3; ++i) {
+        auto& part = parts[static_cast<std::size_t>(i)];
+        part.tokens = {1, 2, 3, 4, 5, 6};
+        part.in.slot = i;
+        part.in.fresh = true;
+        part.in.n_certain = 3;
+    }
+    parts[0].in.snapshot_slot = 3;
+    parts[0].in.snapshot_rows = 2;
+    const auto steps = [&] {
+        bool fine = true;
+        for (const bool fresh : {true, false}) {
+            for (auto& part : parts) {
+                part.in.fresh = fresh;
+                part.in.n_confirmed = fresh ? 0 : 2;
+            }
+            fine &= model.run(*plan, parts).has_value();
+        }
+        model.backend().settle_state(0, 3);
+        model.backend().copy_state(0, 3);
+        return fine;
+    };
+    ASSERT_TRUE(steps()); // the model's own lists of inputs grow here
+    g_allocations = 0;
+    g_counting = true;
+    const bool fine = steps();
+    g_counting = false;
+    EXPECT_TRUE(fine);
+    EXPECT_EQ(g_allocations.load(), 0);
 #else
     GTEST_SKIP() << "allocations cannot be counted under a sanitizer";
 #endif

@@ -144,6 +144,39 @@ TEST(MemoryInfo, Meminfo) {
     EXPECT_EQ(meminfo_bytes("", "MemTotal"), 0U);
 }
 
+// A limit holds for everything below it, and what is used of it is gone but for cached files.
+TEST(MemoryInfo, TheTightestCgroupCounts) {
+    const FakeRoot root;
+    root.write("proc/meminfo", "MemTotal: 40960 kB\nMemAvailable: 30720 kB\n");
+    root.write("proc/self/cgroup", "0::/a.slice/b.scope\n");
+    root.write("sys/fs/cgroup/a.slice/b.scope/memory.max", "max\n");
+    root.write("sys/fs/cgroup/a.slice/memory.max", "8388608\n");
+    EXPECT_EQ(read_memory_info(root.path()).usable_bytes(), 8U << 20);
+    root.write("sys/fs/cgroup/a.slice/memory.current", "3145728\n");
+    EXPECT_EQ(read_memory_info(root.path()).usable_bytes(), 5U << 20);
+    root.write("sys/fs/cgroup/a.slice/memory.stat", "anon 1\ninactive_file 1048576\n");
+    EXPECT_EQ(read_memory_info(root.path()).usable_bytes(), 6U << 20);
+    EXPECT_EQ(read_memory_info(root.path()).limit_bytes, 8U << 20);
+    root.write("sys/fs/cgroup/a.slice/b.scope/memory.max", "2097152\n");
+    EXPECT_EQ(read_memory_info(root.path()).usable_bytes(), 2U << 20);
+    root.write("sys/fs/cgroup/a.slice/b.scope/memory.current", "9999999\n");
+    EXPECT_EQ(read_memory_info(root.path()).usable_bytes(), 1U) << "used up is not unknown";
+    root.write("proc/self/cgroup", "0::/../../x\n");
+    EXPECT_EQ(read_memory_info(root.path()).limit_bytes, 0U) << "outside of what is mounted";
+}
+
+TEST(MemoryInfo, ReadsVersionOneOfCgroups) {
+    const FakeRoot root;
+    root.write("proc/meminfo", "MemTotal: 40960 kB\nMemAvailable: 30720 kB\n");
+    root.write("proc/self/cgroup", "5:cpu,cpuacct:/x\n4:memory:/docker/id\nnonsense\n");
+    root.write("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
+    EXPECT_EQ(read_memory_info(root.path()).limit_bytes, 0U);
+    root.write("sys/fs/cgroup/memory/docker/id/memory.limit_in_bytes", "4194304\n");
+    root.write("sys/fs/cgroup/memory/docker/id/memory.usage_in_bytes", "2097152\n");
+    root.write("sys/fs/cgroup/memory/docker/id/memory.stat", "total_inactive_file 1048576\n");
+    EXPECT_EQ(read_memory_info(root.path()).usable_bytes(), 3U << 20);
+}
+
 TEST(MemoryInfo, ReadsLimitAndHugePageMode) {
     const FakeRoot root;
     root.write("proc/meminfo", "MemTotal: 4096 kB\nMemAvailable: 3072 kB\n");
@@ -156,6 +189,7 @@ TEST(MemoryInfo, ReadsLimitAndHugePageMode) {
     EXPECT_EQ(read_memory_info(root.path()).limit_bytes, 0U);
     root.write("sys/fs/cgroup/memory.max", "1048576\n");
     EXPECT_EQ(read_memory_info(root.path()).usable_bytes(), 1U << 20);
+    EXPECT_EQ(read_memory_info(root.path()).limit_used_bytes, 0U);
     const std::string mode = "sys/kernel/mm/transparent_hugepage/enabled";
     root.write(mode, "always [madvise] never\n");
     EXPECT_EQ(read_memory_info(root.path()).transparent_huge_pages, HugePages::by_advice);

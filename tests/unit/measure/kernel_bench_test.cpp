@@ -151,6 +151,28 @@ TEST(KernelBench, AttentionReadsTheWholeContext) {
     EXPECT_EQ((*rows)[1].result.limit, Limit::bandwidth);
 }
 
+TEST(KernelBench, DeltaRuleCountsStatesAndMultiplyAdds) {
+    compute::SerialTeam team(2);
+    FixedRoofs roofs;
+    const KernelShape shape = shape_of(KernelOp::delta, "2,4,16,32");
+    EXPECT_EQ(shape_text(shape), "2,4,16,32");
+    const auto rows = bench_kernel(team, *kernels::all_tables()[0], roofs, shape,
+                                   std::vector<int>{1, 9}, {1, 0, 64 << 10});
+    ASSERT_TRUE(rows) << rows.error().message();
+    ASSERT_EQ(rows->size(), 2u);
+    for (const KernelRow& row : *rows) {
+        // Seven for each element of the state, which comes and goes as f32, and four taps.
+        const double elements = 4 * 16 * 32;
+        const double flops = row.n * (7 * elements + 8 * (2 * 2 * 16 + 4 * 32));
+        EXPECT_NEAR(row.result.gflops / row.result.gb_per_s, flops / (8 * elements), 1e-6);
+        EXPECT_EQ(row.result.gops, 0);
+    }
+    EXPECT_FALSE(check_shape(shape_of(KernelOp::delta, "2,3,16,16")));
+    EXPECT_FALSE(check_shape(shape_of(KernelOp::delta, "2,4,24,16")));
+    EXPECT_FALSE(check_shape(shape_of(KernelOp::delta, "2,4,16,272")));
+    EXPECT_FALSE(parse_kernel_shape(KernelOp::delta, "2,4,16"));
+}
+
 TEST(KernelBench, RefusesBadInputsAndTooMuchMemory) {
     compute::SerialTeam team(1);
     FixedRoofs roofs;

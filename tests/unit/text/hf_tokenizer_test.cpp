@@ -180,6 +180,82 @@ TEST(HfTokenizer, SideFiles) {
     EXPECT_FALSE(read_hf_tokenizer(files));
 }
 
+TEST(HfTokenizer, StopIdsOfAllFilesCount) {
+    const std::string json = Json().text();
+    HfTokenizerFiles files{.tokenizer_json = json};
+    files.generation_config_json = R"({"eos_token_id":[5],"suppress_tokens":[7,3,900]})";
+    files.config_json = R"({"eos_token_id":7,"text_config":{"eos_token_id":[0,100000]}})";
+    const auto result = read_hf_tokenizer(files);
+    ASSERT_TRUE(result) << result.error().message();
+    EXPECT_EQ(result->vocab.stop_ids, (std::vector<std::int32_t>{5}));
+    EXPECT_EQ(result->vocab.more_stop_ids, (std::vector<std::int32_t>{7, 0}));
+    EXPECT_EQ(result->vocab.suppress_ids, (std::vector<std::int32_t>{7, 3}));
+    files.config_json = R"({"eos_token_id":null,"text_config":null})";
+    EXPECT_TRUE(read_hf_tokenizer(files));
+    files.config_json = R"({"eos_token_id":"x"})";
+    EXPECT_FALSE(read_hf_tokenizer(files));
+}
+
+TEST(HfTokenizer, ReadsTheOlderFiles) {
+    HfTokenizerFiles files;
+    files.vocab_json = R"({"a":0,"b":1,"c":2,"ab":3,"abc":4,"\u0120":5})";
+    files.merges_txt = "#version: 0.2\na b\r\nab c\n\n";
+    files.added_tokens_json = R"({"<x>":7})";
+    files.tokenizer_config_json =
+        R"({"eos_token":"<e>","added_tokens_decoder":{"8":{"content":"<e>","special":true},
+            "9":{"content":"<think>","special":false,"lstrip":true},
+            "7":{"content":"<x>","special":false}}})";
+    EXPECT_FALSE(read_hf_tokenizer(files)) << "nobody says how text is split";
+    files.family_pre = "qwen35";
+    const auto result = read_hf_tokenizer(files);
+    ASSERT_TRUE(result) << result.error().message();
+    const VocabSpec& v = result->vocab;
+    EXPECT_EQ(v.kind, VocabKind::byte_bpe);
+    EXPECT_EQ(v.pre, "qwen35");
+    EXPECT_FALSE(v.normalize_nfc.has_value()); // the family's
+    EXPECT_EQ(v.merges, (std::vector<std::string>{"a b", "ab c"}));
+    ASSERT_EQ(v.tokens.size(), 10U);
+    EXPECT_EQ(v.types[6], TokenType::unused);
+    EXPECT_EQ(v.types[7], TokenType::user_defined); // the later word counts
+    EXPECT_EQ(v.types[8], TokenType::control);
+    EXPECT_EQ(v.types[9], TokenType::user_defined);
+    EXPECT_EQ(v.eos_id, 8);
+    EXPECT_EQ(v.added_rules.size(), 3U);
+    const auto tokenizer = Tokenizer::create(v);
+    ASSERT_TRUE(tokenizer) << tokenizer.error().message();
+    std::vector<std::int32_t> ids;
+    ASSERT_TRUE((*tokenizer)->encode("abc <e>", {}, ids));
+    EXPECT_EQ(ids, (std::vector<std::int32_t>{4, 5, 8}));
+    for (const char* bad : {R"({"a":0,"b":0})", R"({"a":-1})", R"([])", R"({"a":99999999})"}) {
+        files.vocab_json = bad;
+        EXPECT_FALSE(read_hf_tokenizer(files)) << bad;
+    }
+    files.vocab_json = R"({"a":0})";
+    files.tokenizer_config_json = R"({"added_tokens_decoder":{"x":{"content":"y"}}})";
+    EXPECT_FALSE(read_hf_tokenizer(files));
+    files.tokenizer_config_json = R"({"added_tokens_decoder":{"0":{"content":"y"}}})";
+    EXPECT_FALSE(read_hf_tokenizer(files)) << "another token has that id";
+}
+
+TEST(HfTokenizer, UnknownSplitsNeedAFamily) {
+    Json json;
+    json.pre_tokenizer = R"({"type":"Sequence","pretokenizers":[{"type":"Split","pattern":
+        {"Regex":"never seen"},"behavior":"Isolated","invert":false},
+        {"type":"ByteLevel","add_prefix_space":false,"use_regex":false}]})";
+    const std::string text = json.text();
+    EXPECT_FALSE(read_hf_tokenizer({.tokenizer_json = text}));
+    const auto result = read_hf_tokenizer({.tokenizer_json = text, .family_pre = "afmoe"});
+    ASSERT_TRUE(result) << result.error().message();
+    EXPECT_EQ(result->unknown_regex, "never seen");
+    EXPECT_EQ(result->vocab.splitters, splitters_for_pre("afmoe").value());
+    // A known file is as it says, whatever the family.
+    const std::string known = Json().text();
+    const auto plain = read_hf_tokenizer({.tokenizer_json = known, .family_pre = "afmoe"});
+    ASSERT_TRUE(plain);
+    EXPECT_TRUE(plain->unknown_regex.empty());
+    EXPECT_EQ(plain->vocab.splitters, std::vector{Splitter::gpt2});
+}
+
 TEST(HfTokenizer, CharacterVocabularyLikeGemma) {
     const std::string json =
         "{\"added_tokens\":[{\"id\":0,\"content\":\"<bos>\",\"special\":true},{\"id\":5,"

@@ -199,6 +199,14 @@ const Case kCases[] = {
      "tool_call>",
      "(thinking)#0 get_weather{\"city\": \"Oslo\"}!"},
     {kQwen, "<tool_call> is a tag", "[<tool_call> is a tag]"},
+    {kQwen, "write  <tool_call> and\n<tool_call>\n<b> first\n</think>\n\nHi",
+     "(write  <tool_call> and\n<tool_call>\n<b> first)[Hi]", true},
+    {kQwen, "so <tool_call>", "(so <tool_call>)", true},
+    {kQwen, "so \n<tool_call>\n<function=now>\n</function>\n</tool_call>\n\nDone",
+     "(so)#0 now{}![Done]", true},
+    {kQwen, "see <function=now> here</think>Hi", "(see <function=now> here)[Hi]", true},
+    {kQwen, "<think>\nabc\n</think>\n\nHi", "(abc)[Hi]", true},
+    {kQwen, "abc <think> d\n</think>\n\nHi", "(abc <think> d)[Hi]", true},
     {kQwen, "see <function=", "[see <function=]"},
     {kQwen, "x <tool_call>\n<b>y", "[x <tool_call>\n<b>y]"},
     // MiniMax.
@@ -233,6 +241,14 @@ const Case kCases[] = {
      "#0 now{}!#1 now{}!"},
     {kGemma, "<|tool_call>call:now{a:<|\"|>b", "#0 now{\"a\": \"b", false, false},
     {kGemma, "<|tool_call>what", "[<|tool_call>what]"},
+    {kGemma, "<|channel>thought\nuse <|tool_call>what<channel|>Hi", "(use <|tool_call>what)[Hi]"},
+    {kGemma, "<|tool_call>call:now{}<tool_call|><tool_call|>\n<|tool_response>", "#0 now{}!"},
+    {kGemma, "<|tool_call>call:now{}<|tool_response>", "#0 now{}!"},
+    {kGemma, "<|tool_call>call:now{}<|tool_call>call:now{}", "#0 now{}!#1 now{}!"},
+    {kGemma, "<|tool_call>call:now{} <|channel>thought\nx<channel|>Hi", "#0 now{}!(x)[Hi]"},
+    {kGemma, "<|tool_call>call:now{}<b>", "#0 now{}![<b>]"},
+    {kGemma, "a <tool_call|> b", "[a <tool_call|> b]"},
+    {kGemma, "Need it.\n<channel|><|tool_call>call:now{}<tool_call|>", "(Need it.)#0 now{}!", true},
     {kGemma, "<|tool_call>call:now{a:]}<tool_call|>x", "#0 now{\"a\": [x]"},
     // Llama.
     {kLlama, "{\"name\": \"now\", \"parameters\": {\"a\": \"b\"}}", "#0 now{\"a\": \"b\"}!"},
@@ -298,6 +314,69 @@ TEST(OutputParser, TagsWithATokenAreRecognisedByItAlone) {
     describe(out, description, kinds);
     EXPECT_EQ(description, "(spelled </think> out)[A <tool_call> and ](x)#0 now{}!");
     EXPECT_EQ(parser.n_complete_calls(), 1);
+}
+
+TEST(OutputParser, StrayTokensOfGemmaAreDropped) {
+    OutputParserOptions options;
+    options.format = kGemma;
+    options.tools = kTools;
+    options.tag_tokens = {{"<tool_call|>", 1}, {"<|tool_response>", 2}, {"<channel|>", 3}};
+    EXPECT_EQ(tags_of(kGemma).size(), 5U);
+    OutputParser parser(options);
+    ParsedOutput out;
+    parser.push(9, "Hi", out);
+    parser.push(1, "<tool_call|>", out);
+    parser.push(3, "<channel|>", out);
+    parser.push(9, " there", out);
+    parser.push(2, "<|tool_response>", out);
+    parser.finish(true, out);
+    std::string description;
+    std::string kinds;
+    describe(out, description, kinds);
+    EXPECT_EQ(description, "[Hi there");
+}
+
+TEST(OutputParser, ATokenEndsACallOfGemmaThatLacksItsMark) {
+    OutputParserOptions options;
+    options.format = kGemma;
+    options.tools = kTools;
+    options.tag_tokens = {{"<|tool_call>", 1},
+                          {"<tool_call|>", 2},
+                          {"<|channel>", 3},
+                          {"<channel|>", 4},
+                          {"<|tool_response>", 5}};
+    const auto parsed = [&](const std::vector<std::pair<int, const char*>>& tokens) {
+        OutputParser parser(options);
+        ParsedOutput out;
+        for (const auto& [id, text] : tokens)
+            parser.push(id, text, out);
+        parser.finish(true, out);
+        std::string description;
+        std::string kinds;
+        describe(out, description, kinds);
+        return description;
+    };
+    EXPECT_EQ(parsed({{1, "<|tool_call>"},
+                      {9, "call:now{}"},
+                      {1, "<|tool_call>"},
+                      {9, "call:now{}"},
+                      {2, "<tool_call|>"},
+                      {5, "<|tool_response>"}}),
+              "#0 now{}!#1 now{}!");
+    EXPECT_EQ(parsed({{1, "<|tool_call>"},
+                      {9, "call:now{}"},
+                      {3, "<|channel>"},
+                      {9, "thought\nx"},
+                      {4, "<channel|>"},
+                      {9, "Hi"}}),
+              "#0 now{}!(x)[Hi");
+    // Inside a string of a call the token is only text.
+    EXPECT_EQ(parsed({{1, "<|tool_call>"},
+                      {9, "call:now{a:<|\"|>x"},
+                      {3, "<|channel>"},
+                      {9, "<|\"|>}"},
+                      {2, "<tool_call|>"}}),
+              "#0 now{\"a\": \"x<|channel>\"}!");
 }
 
 TEST(OutputParser, WithoutToolsMarkupIsText) {

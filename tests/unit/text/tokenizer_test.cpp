@@ -222,12 +222,36 @@ TEST(Tokenizer, StopIds) {
     EXPECT_EQ(stops(*make(spec)), (Ids{261, 262})); // by its text
     spec.stop_ids = {263, 261, 263};
     EXPECT_EQ(stops(*make(spec)), (Ids{261, 263})); // the authoritative list alone
+    spec.more_stop_ids = {262, 261};                // another file's, together with it
+    EXPECT_EQ(stops(*make(spec)), (Ids{261, 262, 263}));
     // A token of that spelling that is ordinary text does not stop anything.
     VocabSpec plain = byte_spec();
     plain.eos_id = -1;
     plain.tokens[256] = "<eos>";
     plain.merges = {"l l"};
     EXPECT_EQ(stops(*make(plain)), (Ids{262}));
+}
+
+// Gemma's configuration names <eos> and <turn|>, its generation settings sometimes the third.
+TEST(Tokenizer, GemmaAlwaysStopsWhereItHandsOver) {
+    VocabSpec spec = byte_spec();
+    spec.tokens.insert(spec.tokens.end(), {"<eos>", "<turn|>", "<|tool_response>", "<|im_end|>z"});
+    spec.types.insert(spec.types.end(), {TokenType::control, TokenType::control,
+                                         TokenType::user_defined, TokenType::control});
+    spec.stop_ids = {267, 268};
+    const auto t = make(spec);
+    EXPECT_EQ(Ids(t->stop_ids().begin(), t->stop_ids().end()), (Ids{267, 268, 269}));
+    EXPECT_FALSE(t->is_stop(262)); // another family's
+}
+
+TEST(Tokenizer, SuppressedIdsAreSortedAndChecked) {
+    VocabSpec spec = byte_spec();
+    spec.suppress_ids = {263, 7, 263};
+    const auto t = make(spec);
+    EXPECT_EQ(Ids(t->suppressed_ids().begin(), t->suppressed_ids().end()), (Ids{7, 263}));
+    EXPECT_TRUE(make(byte_spec())->suppressed_ids().empty());
+    spec.suppress_ids = {99'999};
+    EXPECT_EQ(Tokenizer::create(spec).error().code(), Code::corrupt);
 }
 
 TEST(Tokenizer, BadSpecsAreErrors) {
@@ -248,6 +272,7 @@ TEST(Tokenizer, BadSpecsAreErrors) {
     EXPECT_EQ(code([](VocabSpec& s) { s.types[3] = static_cast<TokenType>(9); }), Code::corrupt);
     EXPECT_EQ(code([](VocabSpec& s) { s.bos_id = 99999; }), Code::corrupt);
     EXPECT_EQ(code([](VocabSpec& s) { s.stop_ids = {-1}; }), Code::corrupt);
+    EXPECT_EQ(code([](VocabSpec& s) { s.more_stop_ids = {5000}; }), Code::corrupt);
     EXPECT_EQ(code([](VocabSpec& s) { s.added_rules = {{.id = 5000}}; }), Code::corrupt);
     EXPECT_EQ(code([](VocabSpec& s) { s.tokens.clear(); }), Code::corrupt);
     EXPECT_EQ(code([](VocabSpec& s) {
