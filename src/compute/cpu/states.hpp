@@ -116,15 +116,16 @@ inline DeltaLayout delta_layout(const StatePool& pool, std::int64_t rows) noexce
     DeltaLayout l{};
     l.rows = rows;
     l.confirmed = std::min(rows, pool.n_slots) * kMaxPendingRows;
-    l.q = 0;
+    // First, so that every plan finds them where no other plan writes.
+    l.zeros = 0;
+    l.q = (pool.channels() + 15) / 16 * 16;
     l.k = l.q + rows * pool.k_width();
     l.v = l.k + rows * pool.k_width();
     l.decay = l.v + rows * pool.v_width();
     l.beta = l.decay + rows * pool.gate_stride();
     l.confirmed_k = l.beta + rows * pool.gate_stride();
     l.confirmed_decay = l.confirmed_k + l.confirmed * pool.k_width();
-    l.zeros = l.confirmed_decay + l.confirmed * pool.gate_stride();
-    l.end = l.zeros + pool.channels();
+    l.end = l.confirmed_decay + l.confirmed * pool.gate_stride();
     return l;
 }
 
