@@ -23,7 +23,7 @@ SHAPES = pathlib.Path(__file__).resolve().parent.parent / "bench" / "shapes"
 # Sizes without --shape: a Llama. Names as in bench/shapes.
 DEFAULTS = {"arch": "llama", "d_model": 2048, "ffn_dim": 6144, "heads": 16, "kv_heads": 8, "head_dim": 128,
             "vocab": 32_000, "context": 65_536, "rope_theta": 500_000.0, "norm_eps": 1e-5, "tied": "no",
-            "experts": 0, "top_k": 8, "expert_ffn_dim": 0}
+            "experts": 0, "top_k": 8, "expert_ffn_dim": 0, "shared_ffn_dim": 0}
 # Flags that change a size.
 FLAGS = {"--arch": "arch", "--width": "d_model", "--ffn": "ffn_dim", "--heads": "heads", "--kv-heads": "kv_heads",
          "--head-dim": "head_dim", "--vocab": "vocab", "--experts": "experts", "--topk": "top_k",
@@ -65,34 +65,80 @@ def read_shape(name: str) -> dict:
     return out
 
 
+def is_hybrid(m: dict) -> bool:
+    return m["arch"] in ("qwen35", "qwen35moe")
+
+
+def is_linear(m: dict, layer: int) -> bool:
+    return is_hybrid(m) and (layer + 1) % m["full_every"] != 0
+
+
+def linear_tensors(m: dict, p: str):
+    width, inner = m["d_model"], m["linear_value_heads"] * m["linear_value_dim"]
+    channels = 2 * m["linear_key_heads"] * m["linear_key_dim"] + inner
+    yield p + "attn_qkv.weight", (width, channels), Q8_0
+    yield p + "attn_gate.weight", (width, inner), Q8_0
+    yield p + "ssm_beta.weight", (width, m["linear_value_heads"]), Q8_0
+    yield p + "ssm_alpha.weight", (width, m["linear_value_heads"]), Q8_0
+    yield p + "ssm_conv1d.weight", (m["conv_taps"], channels), F32
+    yield p + "ssm_a", (m["linear_value_heads"],), F32
+    yield p + "ssm_dt.bias", (m["linear_value_heads"],), F32
+    yield p + "ssm_norm.weight", (m["linear_value_dim"],), F32
+    yield p + "ssm_out.weight", (inner, width), Q8_0
+
+
+def attention_tensors(m: dict, p: str):
+    width, q, kv = m["d_model"], m["heads"] * m["head_dim"], m["kv_heads"] * m["head_dim"]
+    yield p + "attn_q.weight", (width, 2 * q if is_hybrid(m) else q), Q8_0  # with the gate of each head
+    yield p + "attn_k.weight", (width, kv), Q8_0
+    yield p + "attn_v.weight", (width, kv), Q8_0
+    yield p + "attn_output.weight", (q, width), Q8_0
+    if m["arch"] != "llama":
+        yield p + "attn_q_norm.weight", (m["head_dim"],), F32
+        yield p + "attn_k_norm.weight", (m["head_dim"],), F32
+
+
+def ffn_tensors(m: dict, p: str):
+    width = m["d_model"]
+    if not m["experts"]:
+        yield p + "ffn_gate.weight", (width, m["ffn_dim"]), Q8_0
+        yield p + "ffn_up.weight", (width, m["ffn_dim"]), Q8_0
+        yield p + "ffn_down.weight", (m["ffn_dim"], width), Q8_0
+        return
+    experts, ffn, shared = m["experts"], m["expert_ffn_dim"], m["shared_ffn_dim"]
+    yield p + "ffn_gate_inp.weight", (width, experts), F32
+    yield p + "ffn_gate_exps.weight", (width, ffn, experts), Q8_0
+    yield p + "ffn_up_exps.weight", (width, ffn, experts), Q8_0
+    yield p + "ffn_down_exps.weight", (ffn, width, experts), Q8_0
+    if shared:
+        yield p + "ffn_gate_inp_shexp.weight", (width,), F32
+        yield p + "ffn_gate_shexp.weight", (width, shared), Q8_0
+        yield p + "ffn_up_shexp.weight", (width, shared), Q8_0
+        yield p + "ffn_down_shexp.weight", (shared, width), Q8_0
+
+
 def tensor_list(m: dict, layers: int):
     """(name, shape with the contiguous axis first, type) in file order."""
-    width, q, kv = m["d_model"], m["heads"] * m["head_dim"], m["kv_heads"] * m["head_dim"]
+    width = m["d_model"]
     yield "token_embd.weight", (width, m["vocab"]), Q8_0
     for i in range(layers):
         p = f"blk.{i}."
         yield p + "attn_norm.weight", (width,), F32
-        yield p + "attn_q.weight", (width, q), Q8_0
-        yield p + "attn_k.weight", (width, kv), Q8_0
-        yield p + "attn_v.weight", (width, kv), Q8_0
-        yield p + "attn_output.weight", (q, width), Q8_0
-        if m["arch"] in ("qwen3", "qwen3moe"):
-            yield p + "attn_q_norm.weight", (m["head_dim"],), F32
-            yield p + "attn_k_norm.weight", (m["head_dim"],), F32
-        yield p + "ffn_norm.weight", (width,), F32
-        if m["arch"] == "qwen3moe":
-            experts, ffn = m["experts"], m["expert_ffn_dim"]
-            yield p + "ffn_gate_inp.weight", (width, experts), F32
-            yield p + "ffn_gate_exps.weight", (width, ffn, experts), Q8_0
-            yield p + "ffn_up_exps.weight", (width, ffn, experts), Q8_0
-            yield p + "ffn_down_exps.weight", (ffn, width, experts), Q8_0
-            continue
-        yield p + "ffn_gate.weight", (width, m["ffn_dim"]), Q8_0
-        yield p + "ffn_up.weight", (width, m["ffn_dim"]), Q8_0
-        yield p + "ffn_down.weight", (m["ffn_dim"], width), Q8_0
+        yield from linear_tensors(m, p) if is_linear(m, i) else attention_tensors(m, p)
+        yield p + ("post_attention_norm.weight" if is_hybrid(m) else "ffn_norm.weight"), (width,), F32
+        yield from ffn_tensors(m, p)
     yield "output_norm.weight", (width,), F32
     if m["tied"] != "yes":
         yield "output.weight", (width, m["vocab"]), Q8_0
+
+
+# What all elements of a vector are, by the end of its name; 1 otherwise.
+VALUES = {"ssm_conv1d.weight": 0.5, "ssm_a": -0.1, "ssm_dt.bias": 0.0, "ffn_gate_inp_shexp.weight": 0.0}
+
+
+def value_of(name: str, shape) -> float | None:
+    """Of the elements of a vector; None for a matrix."""
+    return VALUES.get(name.split(".", 2)[-1], 1.0 if len(shape) == 1 else None)
 
 
 def size_of(shape, kind: int) -> int:
@@ -119,7 +165,7 @@ def metadata(m: dict, layers: int) -> list[bytes]:
         entry(f"{a}.attention.key_length", U32, m["head_dim"]),
         entry(f"{a}.attention.value_length", U32, m["head_dim"]),
         entry(f"{a}.attention.layer_norm_rms_epsilon", FLOAT, float(m["norm_eps"])),
-        entry(f"{a}.rope.dimension_count", U32, m["head_dim"]),
+        entry(f"{a}.rope.dimension_count", U32, m.get("rotary_dim", m["head_dim"])),
         entry(f"{a}.rope.freq_base", FLOAT, float(m["rope_theta"])),
         entry("tokenizer.ggml.model", STRING, "gpt2"),
         entry("tokenizer.ggml.pre", STRING, "gpt-2"),
@@ -129,7 +175,19 @@ def metadata(m: dict, layers: int) -> list[bytes]:
         entry("tokenizer.ggml.eos_token_id", U32, 256),
         entry("tokenizer.chat_template", STRING, "{% for m in messages %}{{ m.content }}\n{% endfor %}"),
     ]
-    if a == "qwen3moe":
+    if is_hybrid(m):
+        out += [
+            entry(f"{a}.ssm.conv_kernel", U32, m["conv_taps"]),
+            entry(f"{a}.ssm.state_size", U32, m["linear_key_dim"]),
+            entry(f"{a}.ssm.group_count", U32, m["linear_key_heads"]),
+            entry(f"{a}.ssm.time_step_rank", U32, m["linear_value_heads"]),
+            entry(f"{a}.ssm.inner_size", U32, m["linear_value_heads"] * m["linear_value_dim"]),
+            entry(f"{a}.full_attention_interval", U32, m["full_every"]),
+            entry(f"{a}.rope.dimension_sections", I32, [11, 11, 10, 0]),
+        ]
+        if m["shared_ffn_dim"]:
+            out.append(entry(f"{a}.expert_shared_feed_forward_length", U32, m["shared_ffn_dim"]))
+    if m["experts"]:
         out += [
             entry(f"{a}.expert_count", U32, m["experts"]),
             entry(f"{a}.expert_used_count", U32, m["top_k"]),
@@ -153,13 +211,18 @@ def main() -> None:
         m |= {"name": pathlib.Path(options.shape).stem if "/" in options.shape else options.shape, "ffn_dim": 0}
         m |= read_shape(options.shape)
     m |= {key: value for key in FLAGS.values() if (value := getattr(options, key)) is not None}
-    if m["arch"] not in ("llama", "qwen3", "qwen3moe"):
-        raise SystemExit(f"--arch {m['arch']}: llama, qwen3 and qwen3moe are possible")
-    if m["arch"] == "qwen3moe" and not 1 <= m["top_k"] <= m["experts"]:
+    if m["arch"] not in ("llama", "qwen3", "qwen3moe", "qwen35", "qwen35moe"):
+        raise SystemExit(f"--arch {m['arch']}: llama, qwen3, qwen3moe, qwen35 and qwen35moe are possible")
+    if is_hybrid(m) and "linear_key_heads" not in m:
+        raise SystemExit(f"--arch {m['arch']}: its linear layers have no flags, it needs a --shape")
+    if not m["arch"].endswith("moe"):
+        m["experts"] = 0
+    elif not 1 <= m["top_k"] <= m["experts"]:
         raise SystemExit(f"--experts {m['experts']} with --topk {m['top_k']}: at least as many experts are needed")
     m["ffn_dim"] = m["ffn_dim"] or m["expert_ffn_dim"]  # a key that readers want though no layer has it
     fixed = sum(size_of(s, k) for n, s, k in tensor_list(m, 0))
-    per_layer = sum(size_of(s, k) for n, s, k in tensor_list(m, 1)) - fixed
+    period = m.get("full_every", 1) if is_hybrid(m) else 1  # layers of every kind in their proportion
+    per_layer = (sum(size_of(s, k) for n, s, k in tensor_list(m, period)) - fixed) / period
     layers = options.layers
     if layers is None:
         whole = m.get("layers") if options.gigabytes is None else None
@@ -184,8 +247,8 @@ def main() -> None:
         out.write(head + b"\0" * (-len(head) % ALIGNMENT))
         for name, shape, kind in tensor_list(m, layers):
             size = size_of(shape, kind)
-            if kind == F32 and len(shape) == 1:
-                out.write(struct.pack("<f", 1.0) * (size // 4))
+            if kind == F32 and (value := value_of(name, shape)) is not None:
+                out.write(struct.pack("<f", value) * (size // 4))
             else:
                 # A different start for every matrix, so that no two are alike.
                 unit, source = (34, pattern) if kind == Q8_0 else (4, routers)

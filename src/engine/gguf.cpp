@@ -135,6 +135,13 @@ Result<std::int64_t> GgufArray::integer_at(std::uint64_t i) const {
     }
 }
 
+Result<bool> GgufArray::boolean_at(std::uint64_t i) const {
+    BLOOM_CHECK(i < size_);
+    if (element_ == GgufType::boolean) return bytes_[static_cast<std::size_t>(i)] != 0;
+    return Error{Code::invalid_argument,
+                 fmt::format("array elements are {}, not bools", to_string(element_))};
+}
+
 Result<double> GgufArray::real_at(std::uint64_t i) const {
     BLOOM_CHECK(i < size_);
     const auto at = static_cast<std::size_t>(i);

@@ -1,4 +1,3 @@
-#include <cmath>
 #include <string>
 
 #include <fmt/format.h>
@@ -6,6 +5,7 @@
 #include <bloom/base/text.hpp>
 #include <bloom/engine/gguf_model.hpp>
 
+#include "engine/config/families.hpp"
 #include "engine/gguf_keys.hpp"
 
 namespace bloom::engine {
@@ -36,6 +36,35 @@ Result<std::int64_t> ArchKeys::per_layer(std::string_view name, std::int64_t n_l
     return first;
 }
 
+Result<std::vector<std::int64_t>> ArchKeys::each_layer(std::string_view name, std::int64_t n_layers,
+                                                       std::int64_t min, std::int64_t max) const {
+    const std::string full = key(name);
+    const GgufValue* value = metadata_.find(full);
+    const GgufArray* array = value == nullptr ? nullptr : std::get_if<GgufArray>(&value->value);
+    std::vector<std::int64_t> out;
+    if (array == nullptr) {
+        BLOOM_TRY(const std::int64_t all, integer(name, min, max));
+        out.assign(static_cast<std::size_t>(n_layers), all);
+        return out;
+    }
+    if (array->size() != static_cast<std::uint64_t>(n_layers)) {
+        return Error{Code::corrupt, fmt::format("metadata key {} has {} entries for {} layers",
+                                                bloom::quoted(full), array->size(), n_layers)};
+    }
+    for (std::uint64_t i = 0; i < array->size(); ++i) {
+        if (const auto flag = array->boolean_at(i)) {
+            out.push_back(*flag ? 1 : 0);
+            continue;
+        }
+        BLOOM_TRY(out.emplace_back(), array->integer_at(i));
+        if (out.back() >= min && out.back() <= max) continue;
+        return Error{Code::too_large,
+                     fmt::format("entry {} of metadata key {} is {}, outside {} to {}", i,
+                                 bloom::quoted(full), out.back(), min, max)};
+    }
+    return out;
+}
+
 namespace {
 
 Result<Arch> parse_arch(std::string_view name) {
@@ -43,9 +72,15 @@ Result<Arch> parse_arch(std::string_view name) {
     if (name == "qwen2") return Arch::qwen2;
     if (name == "qwen3") return Arch::qwen3;
     if (name == "qwen3moe") return Arch::qwen3_moe;
-    return Error{Code::unsupported, fmt::format("model architecture {} is not supported; llama, "
-                                                "qwen2, qwen3 and qwen3moe are",
-                                                bloom::quoted(name))};
+    if (name == "qwen35") return Arch::qwen35;
+    if (name == "qwen35moe") return Arch::qwen35_moe;
+    if (name == "gemma4") return Arch::gemma4;
+    if (name == "afmoe") return Arch::afmoe;
+    if (name == "minimax-m2") return Arch::minimax_m2;
+    return Error{Code::unsupported,
+                 fmt::format("model architecture {} is not supported; llama, qwen2, qwen3, "
+                             "qwen3moe, qwen35, qwen35moe, gemma4, afmoe and minimax-m2 are",
+                             bloom::quoted(name))};
 }
 
 Result<> read_shape(const ArchKeys& keys, ModelConfig& c) {
@@ -115,66 +150,6 @@ Result<> read_experts(const ArchKeys& keys, const GgufFile& file, ModelConfig& c
     return {};
 }
 
-Result<> read_yarn(const ArchKeys& keys, ModelConfig& c) {
-    for (const char* name : {"rope.scaling.yarn_ext_factor", "rope.scaling.yarn_attn_factor",
-                             "rope.scaling.yarn_log_multiplier"}) {
-        BLOOM_TRY(const double value, keys.real_or(name, 1.0));
-        if (value != 1.0) {
-            return Error{Code::unsupported,
-                         fmt::format("{} is {}; only 1 is supported", keys.key(name), value)};
-        }
-    }
-    RopeScaling& s = c.rope_scaling;
-    BLOOM_TRY(s.original_ctx_len,
-              keys.integer_or("rope.scaling.original_context_length", c.ctx_len, 1, kMaxCtxLen));
-    BLOOM_TRY(s.beta_fast, keys.real_or("rope.scaling.yarn_beta_fast", s.beta_fast));
-    BLOOM_TRY(s.beta_slow, keys.real_or("rope.scaling.yarn_beta_slow", s.beta_slow));
-    BLOOM_TRY(const double extra, keys.real_or("rope.scaling.attn_factor", 1.0));
-    s.attention_factor =
-        extra * (0.1 * std::log(s.factor) + 1.0); // a bad factor is found by validate
-    return {};
-}
-
-Result<> read_rope(const ArchKeys& keys, const GgufFile& file, ModelConfig& c) {
-    BLOOM_TRY(c.rope_theta, keys.real_or("rope.freq_base", c.rope_theta));
-    BLOOM_TRY(const std::int64_t rotated,
-              keys.integer_or("rope.dimension_count", c.head_dim, 1, kMaxHeadDim));
-    if (rotated != c.head_dim) {
-        return Error{
-            Code::unsupported,
-            fmt::format("rotating {} of {} head dimensions is not supported", rotated, c.head_dim)};
-    }
-    BLOOM_TRY(const std::string_view type, keys.text_or("rope.scaling.type", "none"));
-    RopeScaling& s = c.rope_scaling;
-    if (type == "linear") {
-        s.kind = RopeScalingKind::linear;
-    } else if (type == "yarn") {
-        s.kind = RopeScalingKind::yarn;
-    } else if (type != "none") {
-        return Error{Code::unsupported,
-                     fmt::format("rope scaling type {} is not supported; none, linear and yarn are",
-                                 bloom::quoted(type))};
-    } else if (keys.has("rope.scale_linear")) { // the key of files from before rope.scaling.*
-        BLOOM_TRY(s.factor, keys.real_or("rope.scale_linear", 1.0));
-        if (s.factor != 1.0) s.kind = RopeScalingKind::linear;
-    }
-    if (type != "none") {
-        BLOOM_TRY(s.factor, keys.real_or("rope.scaling.factor", 1.0));
-    }
-    if (s.kind == RopeScalingKind::yarn) {
-        BLOOM_OK(read_yarn(keys, c));
-    }
-    if (file.find_tensor("rope_freqs.weight") == nullptr) return {};
-    if (s.kind != RopeScalingKind::none) {
-        return Error{
-            Code::unsupported,
-            fmt::format("frequency divisors together with rope scaling {} are not supported",
-                        to_string(s.kind))};
-    }
-    s.kind = RopeScalingKind::factors;
-    return {};
-}
-
 Result<> read_windows(const ArchKeys& keys, ModelConfig& c) {
     if (keys.has("attention.sliding_window_pattern")) {
         return Error{Code::unsupported, fmt::format("{} is not supported for this architecture",
@@ -195,6 +170,48 @@ void read_tensor_switches(const GgufFile& file, ModelConfig& c) {
     c.qk_norm = c.arch == Arch::qwen3 || c.arch == Arch::qwen3_moe;
 }
 
+Result<> read_all_rotated(const ArchKeys& keys, ModelConfig& c) {
+    BLOOM_TRY(const std::int64_t rotated,
+              keys.integer_or("rope.dimension_count", c.head_dim, 1, kMaxHeadDim));
+    if (rotated == c.head_dim) return {};
+    return Error{
+        Code::unsupported,
+        fmt::format("rotating {} of {} head dimensions is not supported", rotated, c.head_dim)};
+}
+
+/// Llama, Qwen2 and Qwen3, with and without experts.
+Result<> read_llama(const ArchKeys& keys, const GgufFile& file, ModelConfig& c) {
+    BLOOM_OK(read_shape(keys, c));
+    BLOOM_OK(read_experts(keys, file, c));
+    BLOOM_TRY(c.norm_eps, keys.real("attention.layer_norm_rms_epsilon"));
+    BLOOM_OK(read_all_rotated(keys, c));
+    BLOOM_OK(config::read_gguf_rope(keys, file, c));
+    BLOOM_OK(read_windows(keys, c));
+    read_tensor_switches(file, c);
+    return {};
+}
+
+Result<> read_family(const ArchKeys& keys, const GgufFile& file, ModelConfig& c) {
+    switch (c.arch) {
+    case Arch::llama:
+    case Arch::qwen2:
+    case Arch::qwen3:
+    case Arch::qwen3_moe:
+        return read_llama(keys, file, c);
+    case Arch::qwen35:
+    case Arch::qwen35_moe:
+        return config::read_gguf_qwen35(keys, file, c);
+    case Arch::gemma4:
+        return config::read_gguf_gemma4(keys, file, c);
+    case Arch::afmoe:
+        return config::read_gguf_afmoe(keys, file, c);
+    case Arch::minimax_m2:
+        return config::read_gguf_minimax_m2(keys, file, c);
+    }
+    return Error{Code::unsupported,
+                 fmt::format("model architecture {} is not supported", to_string(c.arch))};
+}
+
 } // namespace
 
 Result<ModelConfig> read_gguf_config(const GgufFile& file) {
@@ -202,12 +219,7 @@ Result<ModelConfig> read_gguf_config(const GgufFile& file) {
     BLOOM_TRY(const std::string_view arch, file.metadata().text("general.architecture"));
     BLOOM_TRY(c.arch, parse_arch(arch));
     const ArchKeys keys(file.metadata(), arch);
-    BLOOM_OK(read_shape(keys, c));
-    BLOOM_OK(read_experts(keys, file, c));
-    BLOOM_TRY(c.norm_eps, file.metadata().real(keys.key("attention.layer_norm_rms_epsilon")));
-    BLOOM_OK(read_rope(keys, file, c));
-    BLOOM_OK(read_windows(keys, c));
-    read_tensor_switches(file, c);
+    BLOOM_OK(read_family(keys, file, c));
 
     const TensorInfo* embedding = file.find_tensor("token_embd.weight");
     if (embedding == nullptr)

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -32,6 +33,8 @@ public:
         return metadata_.integer_or(key(name), fallback, min, max);
     }
 
+    Result<double> real(std::string_view name) const { return metadata_.real(key(name)); }
+
     Result<double> real_or(std::string_view name, double fallback) const {
         return metadata_.real_or(key(name), fallback);
     }
@@ -47,6 +50,10 @@ public:
     /// A scalar, or an array with one equal entry for each layer.
     Result<std::int64_t> per_layer(std::string_view name, std::int64_t n_layers,
                                    std::int64_t max) const;
+
+    /// A scalar for all layers, or an array with an entry for each; bools count as 0 and 1.
+    Result<std::vector<std::int64_t>> each_layer(std::string_view name, std::int64_t n_layers,
+                                                 std::int64_t min, std::int64_t max) const;
 
 private:
     const GgufMetadata& metadata_;

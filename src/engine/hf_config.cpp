@@ -6,6 +6,7 @@
 #include <bloom/engine/hf_config.hpp>
 #include <bloom/json/reader.hpp>
 
+#include "engine/config/families.hpp"
 #include "engine/hf_fields.hpp"
 
 namespace bloom::engine {
@@ -23,9 +24,14 @@ Result<Arch> parse_model_type(std::string_view type) {
     if (type == "qwen2") return Arch::qwen2;
     if (type == "qwen3") return Arch::qwen3;
     if (type == "qwen3_moe") return Arch::qwen3_moe;
-    return unsupported(
-        "model_type {} is not supported; llama, mistral, qwen2, qwen3 and qwen3_moe are",
-        bloom::quoted(type));
+    if (type == "qwen3_5" || type == "qwen3_5_text") return Arch::qwen35;
+    if (type == "qwen3_5_moe" || type == "qwen3_5_moe_text") return Arch::qwen35_moe;
+    if (type == "gemma4" || type == "gemma4_text") return Arch::gemma4;
+    if (type == "afmoe") return Arch::afmoe;
+    if (type == "minimax_m2") return Arch::minimax_m2;
+    return unsupported("model_type {} is not supported; llama, mistral, qwen2, qwen3, qwen3_moe, "
+                       "qwen3_5, qwen3_5_moe, gemma4, afmoe and minimax_m2 are",
+                       bloom::quoted(type));
 }
 
 // --- shape
@@ -165,63 +171,6 @@ Result<> read_windows(const Fields& f, std::string_view model_type, ModelConfig&
     return {};
 }
 
-// --- rope
-// ------------------------------------------------------------------------------------------
-
-Result<> read_yarn(const Fields& f, ModelConfig& c) {
-    for (const char* key : {"mscale", "mscale_all_dim"}) {
-        if (f.find(key)) return unsupported("rope scaling with {} is not supported", key);
-    }
-    BLOOM_TRY(const bool truncate, f.boolean_or("truncate", true));
-    if (!truncate) return unsupported("rope scaling with truncate = false is not supported");
-    RopeScaling& s = c.rope_scaling;
-    s.kind = RopeScalingKind::yarn;
-    BLOOM_TRY(s.factor, f.real("factor"));
-    BLOOM_TRY(s.original_ctx_len, f.integer_or("original_max_position_embeddings", c.ctx_len));
-    BLOOM_TRY(s.beta_fast, f.real_or("beta_fast", 32.0));
-    BLOOM_TRY(s.beta_slow, f.real_or("beta_slow", 1.0));
-    BLOOM_TRY(s.attention_factor, f.real_or("attention_factor", 0.1 * std::log(s.factor) + 1.0));
-    return {};
-}
-
-Result<> read_rope_scaling(const Fields& f, ModelConfig& c) {
-    BLOOM_TRY(const std::string old_type, f.text_or("type", ""));
-    BLOOM_TRY(const std::string type, f.text_or("rope_type", old_type));
-    RopeScaling& s = c.rope_scaling;
-    if (type == "default") return {};
-    if (type == "linear") {
-        s.kind = RopeScalingKind::linear;
-        BLOOM_TRY(s.factor, f.real("factor"));
-        return {};
-    }
-    if (type == "llama3") {
-        s.kind = RopeScalingKind::llama3;
-        BLOOM_TRY(s.factor, f.real("factor"));
-        BLOOM_TRY(s.low_freq_factor, f.real("low_freq_factor"));
-        BLOOM_TRY(s.high_freq_factor, f.real("high_freq_factor"));
-        BLOOM_TRY(s.original_ctx_len, f.integer("original_max_position_embeddings"));
-        return {};
-    }
-    if (type == "yarn") return read_yarn(f, c);
-    return unsupported("rope type {} is not supported; default, linear, llama3 and yarn are",
-                       bloom::quoted(type));
-}
-
-/// `rope_theta` and `rope_scaling`, or both inside `rope_parameters`, which newer files have.
-Result<> read_rope(const Fields& f, ModelConfig& c) {
-    BLOOM_TRY(c.rope_theta, f.real_or("rope_theta", c.rope_theta));
-    BLOOM_TRY(const auto parameters, f.object("rope_parameters"));
-    if (parameters) {
-        if (parameters->find("full_attention") || parameters->find("sliding_attention")) {
-            return unsupported("rope_parameters for single layer types are not supported");
-        }
-        BLOOM_TRY(c.rope_theta, parameters->real_or("rope_theta", c.rope_theta));
-        return read_rope_scaling(*parameters, c);
-    }
-    BLOOM_TRY(const auto scaling, f.object("rope_scaling"));
-    return scaling ? read_rope_scaling(*scaling, c) : Result<>();
-}
-
 // --- quantisation
 // ----------------------------------------------------------------------------------
 
@@ -263,6 +212,32 @@ Result<HfQuantization> read_quantization(const Fields& f) {
     return out;
 }
 
+/// The members that the family has, from the whole file.
+Result<> read_family(const Fields& fields, std::string_view model_type, const HfParts& parts,
+                     ModelConfig& c) {
+    switch (c.arch) {
+    case Arch::llama:
+    case Arch::qwen2:
+    case Arch::qwen3:
+    case Arch::qwen3_moe:
+        BLOOM_OK(read_shape(fields, c));
+        BLOOM_OK(read_experts(fields, c));
+        BLOOM_OK(read_switches(fields, parts.output_head, c));
+        BLOOM_OK(read_windows(fields, model_type, c));
+        return config::read_hf_rope(fields, c);
+    case Arch::qwen35:
+    case Arch::qwen35_moe:
+        return config::read_hf_qwen35(fields, parts, c);
+    case Arch::gemma4:
+        return config::read_hf_gemma4(fields, parts, c);
+    case Arch::afmoe:
+        return config::read_hf_afmoe(fields, parts, c);
+    case Arch::minimax_m2:
+        return config::read_hf_minimax_m2(fields, parts, c);
+    }
+    return unsupported("model_type {} is not supported", bloom::quoted(model_type));
+}
+
 } // namespace
 
 std::string canonical_module_path(std::string_view path) {
@@ -282,7 +257,17 @@ HfQuantization::Override HfQuantization::lookup(std::string_view module_path) co
     return it == overrides.end() ? Override{.quantised = true, .settings = defaults} : it->second;
 }
 
-Result<HfConfig> read_hf_config(std::string_view json_text, bool has_output_head) {
+HfParts find_hf_parts(std::span<const TensorInfo> tensors) {
+    HfParts out;
+    for (const TensorInfo& tensor : tensors) {
+        const std::string name = canonical_module_path(tensor.name);
+        out.output_head = out.output_head || name == "lm_head.weight";
+        out.draft_head = out.draft_head || name == "mtp.fc.weight";
+    }
+    return out;
+}
+
+Result<HfConfig> read_hf_config(std::string_view json_text, const HfParts& parts) {
     json::Parser parser(kMaxConfigDepth);
     const auto root = parser.parse(json_text);
     if (!root) return corrupt("config.json: {}", root.error().message());
@@ -292,11 +277,7 @@ Result<HfConfig> read_hf_config(std::string_view json_text, bool has_output_head
     HfConfig out;
     BLOOM_TRY(out.model_type, fields.text_or("model_type", ""));
     BLOOM_TRY(out.model.arch, parse_model_type(out.model_type));
-    BLOOM_OK(read_shape(fields, out.model));
-    BLOOM_OK(read_experts(fields, out.model));
-    BLOOM_OK(read_switches(fields, has_output_head, out.model));
-    BLOOM_OK(read_windows(fields, out.model_type, out.model));
-    BLOOM_OK(read_rope(fields, out.model));
+    BLOOM_OK(read_family(fields, out.model_type, parts, out.model));
     BLOOM_TRY(out.quantization, read_quantization(fields));
     BLOOM_OK(validate(out.model));
     return out;

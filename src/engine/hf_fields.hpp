@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -73,6 +74,31 @@ public:
         BLOOM_TRY(const json::Object object, named(key, value->as_object()));
         return std::optional<Fields>(Fields(object, key));
     }
+
+    /// Strings of a list; empty where it is absent.
+    Result<std::vector<std::string>> texts(std::string_view key) const {
+        std::vector<std::string> out;
+        const auto value = find(key);
+        if (!value) return out;
+        BLOOM_TRY(const json::Array list, named(key, value->as_array()));
+        for (const json::Value item : list) {
+            BLOOM_TRY(const std::string_view text, named(key, item.as_string()));
+            out.emplace_back(text);
+        }
+        return out;
+    }
+
+    /// `layer_types`: one for each layer, or empty where it is absent.
+    Result<std::vector<std::string>> layer_types(std::int64_t n_layers) const {
+        BLOOM_TRY(std::vector<std::string> types, texts("layer_types"));
+        if (types.empty() && !find("layer_types")) return types;
+        if (types.size() == static_cast<std::size_t>(n_layers)) return types;
+        return corrupt("{}: layer_types has {} entries for {} layers", where_, types.size(),
+                       n_layers);
+    }
+
+    /// Where the members are, for messages.
+    std::string_view where() const { return where_; }
 
     json::Object raw() const { return object_; }
 

@@ -55,16 +55,76 @@ Result<> validate_experts(const ModelConfig& c) {
         return Error{Code::unsupported, fmt::format("{} experts; the architecture {} has none",
                                                     e.n_experts, to_string(c.arch))};
     }
+    if (c.arch == Arch::gemma4 && e.n_experts == 0) return {}; // the larger dense size
     BLOOM_OK(in_range("the number of experts", e.n_experts, 1, kMaxExperts));
     BLOOM_OK(
         in_range("the number of experts of a token", e.top_k, 1, std::min(e.n_experts, kMaxTopK)));
     BLOOM_OK(in_range("the width of an expert", e.ffn_dim, 1, kMaxFfnWidth));
+    BLOOM_OK(in_range("the width of the shared expert", e.shared_ffn_dim, 0, kMaxFfnWidth));
     BLOOM_OK(in_real_range("the scale of the experts' weights", e.scale, 1e-6, 1e6));
     if (!e.dense_layers.empty() && e.dense_layers.size() != static_cast<std::size_t>(c.n_layers)) {
         return Error{Code::corrupt, fmt::format("{} kinds of feed-forward networks for {} layers",
                                                 e.dense_layers.size(), c.n_layers)};
     }
     return {};
+}
+
+/// Layers of linear attention, and that there are others beside them, whose positions count tokens.
+Result<> validate_linear(const ModelConfig& c) {
+    const LinearConfig& l = c.linear;
+    const bool may = c.arch == Arch::qwen35 || c.arch == Arch::qwen35_moe;
+    if (!may) {
+        if (l.layers.empty()) return {};
+        return Error{Code::unsupported,
+                     fmt::format("layers of linear attention; the architecture {} has none",
+                                 to_string(c.arch))};
+    }
+    if (l.layers.size() != static_cast<std::size_t>(c.n_layers)) {
+        return Error{Code::corrupt, fmt::format("{} kinds of attention for {} layers",
+                                                l.layers.size(), c.n_layers)};
+    }
+    if (std::ranges::count(l.layers, 0) == 0 || std::ranges::count(l.layers, 1) == 0) {
+        return Error{Code::unsupported,
+                     "all layers are of one kind; layers of linear and of full attention are "
+                     "expected"};
+    }
+    BLOOM_OK(in_range("the number of linear key heads", l.n_k_heads, 1, kMaxHeads));
+    BLOOM_OK(in_range("the number of linear value heads", l.n_v_heads, 1, kMaxHeads));
+    BLOOM_OK(in_range("the linear key dimension", l.k_dim, 1, kMaxLinearHeadDim));
+    BLOOM_OK(in_range("the linear value dimension", l.v_dim, 1, kMaxLinearHeadDim));
+    BLOOM_OK(in_range("the length of the convolution", l.conv_taps, 2, kMaxConvTaps));
+    if (l.n_v_heads % l.n_k_heads == 0) return {};
+    return Error{Code::corrupt,
+                 fmt::format("{} linear value heads cannot share {} key heads evenly", l.n_v_heads,
+                             l.n_k_heads)};
+}
+
+Result<> validate_rotary_dim(const ModelConfig& c) {
+    if (c.rotary_dim == 0) return {};
+    BLOOM_OK(in_range("the rotated part of a head", c.rotary_dim, 2, c.head_dim));
+    if (c.rotary_dim % 2 == 0) return {};
+    return Error{Code::corrupt,
+                 fmt::format("{} rotated dimensions of a head are not pairs", c.rotary_dim)};
+}
+
+/// What only Gemma has: layers of two shapes, and a plain network in every one.
+Result<> validate_gemma(const ModelConfig& c) {
+    if (c.arch != Arch::gemma4) return {};
+    BLOOM_OK(in_range("the feed-forward width", c.ffn_dim, 1, kMaxFfnWidth));
+    BLOOM_OK(in_range("the head dimension of full layers", c.global_head_dim, 2, kMaxHeadDim));
+    BLOOM_OK(
+        in_range("the number of key-value heads of full layers", c.global_kv_heads, 1, kMaxHeads));
+    BLOOM_OK(in_real_range("the rope base of full layers", c.global_rope_theta, 2.0, 1e12));
+    BLOOM_OK(in_real_range("the rotated share of full layers", c.global_rotary_factor, 0.0, 1.0));
+    BLOOM_OK(in_real_range("the cap of the logits", c.logit_softcap, 0.0, 1e6));
+    if (c.global_head_dim % 2 != 0) {
+        return Error{Code::corrupt,
+                     fmt::format("the head dimension {} of full layers is odd", c.global_head_dim)};
+    }
+    if (c.n_heads % c.global_kv_heads == 0) return {};
+    return Error{Code::corrupt,
+                 fmt::format("{} attention heads cannot share {} key-value heads evenly", c.n_heads,
+                             c.global_kv_heads)};
 }
 
 } // namespace
@@ -136,6 +196,10 @@ Result<> validate(const ModelConfig& c) {
             fmt::format("the head dimension {} is odd; rotary pairs need an even one", c.head_dim)};
     }
     BLOOM_OK(validate_rope(c));
+    BLOOM_OK(validate_rotary_dim(c));
+    BLOOM_OK(validate_linear(c));
+    BLOOM_OK(validate_gemma(c));
+    BLOOM_OK(in_range("the number of draft layers", c.n_draft_layers, 0, 1));
     if (c.layer_windows.empty()) return {};
     if (c.layer_windows.size() != static_cast<std::size_t>(c.n_layers)) {
         return Error{Code::corrupt, fmt::format("{} attention windows for {} layers",

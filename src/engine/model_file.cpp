@@ -135,8 +135,8 @@ Result<ModelFile> ModelFile::open_directory(const std::filesystem::path& directo
                                           : directory.parent_path().filename().string();
     const auto read = [&]() -> Result<> {
         const auto& tensors = std::get<SafetensorsModel>(impl->source);
-        const bool has_head = tensors.find_tensor("lm_head.weight") != nullptr;
-        BLOOM_TRY(HfConfig config, read_hf_config(impl->config_json, has_head));
+        const HfParts parts = find_hf_parts(tensors.tensors());
+        BLOOM_TRY(HfConfig config, read_hf_config(impl->config_json, parts));
         impl->config = std::move(config.model);
         BLOOM_TRY(impl->weights,
                   load_hf_weights(impl->config, config.quantization, tensors.tensors()));

@@ -28,9 +28,13 @@ struct YarnRamp {
     double at(double j) const noexcept { return std::clamp((j - low) / (high - low), 0.0, 1.0); }
 };
 
+std::int64_t rotated(const ModelConfig& config) noexcept {
+    return config.rotary_dim > 0 ? config.rotary_dim : config.head_dim;
+}
+
 YarnRamp yarn_ramp(const ModelConfig& config) {
     const RopeScaling& s = config.rope_scaling;
-    const auto d = static_cast<double>(config.head_dim);
+    const auto d = static_cast<double>(rotated(config));
     const auto pair_that_turns = [&](double turns) {
         const double longest = static_cast<double>(s.original_ctx_len);
         return d * std::log(longest / (2.0 * std::numbers::pi * turns)) /
@@ -45,12 +49,11 @@ YarnRamp yarn_ramp(const ModelConfig& config) {
 } // namespace
 
 Result<compute::RopeSpec> make_rope(const ModelConfig& config, std::span<const float> factors) {
-    const std::int64_t pairs = config.head_dim / 2;
+    const std::int64_t dim = rotated(config);
     const RopeScaling& scaling = config.rope_scaling;
     compute::RopeSpec spec;
-    for (std::int64_t j = 0; j < pairs; ++j) {
-        const double exponent =
-            -2.0 * static_cast<double>(j) / static_cast<double>(config.head_dim);
+    for (std::int64_t j = 0; j < dim / 2; ++j) {
+        const double exponent = -2.0 * static_cast<double>(j) / static_cast<double>(dim);
         spec.inv_freq.push_back(std::pow(config.rope_theta, exponent));
     }
     switch (scaling.kind) {
@@ -86,6 +89,35 @@ Result<compute::RopeSpec> make_rope(const ModelConfig& config, std::span<const f
         spec.magnitude = scaling.attention_factor;
         break;
     }
+    }
+    return spec;
+}
+
+Result<compute::RopeSpec> make_global_rope(const ModelConfig& config,
+                                           std::span<const float> factors) {
+    constexpr float kNoRotation = 1e20F;
+    const std::int64_t pairs = config.global_head_dim / 2;
+    if (!factors.empty() && factors.size() != static_cast<std::size_t>(pairs)) {
+        return Error{Code::corrupt,
+                     fmt::format("{} rope factors for {} pairs", factors.size(), pairs)};
+    }
+    const auto turning =
+        static_cast<std::int64_t>(config.global_rotary_factor * static_cast<double>(pairs));
+    compute::RopeSpec spec;
+    for (std::int64_t j = 0; j < pairs; ++j) {
+        // Exponents count over the whole head, however few of its pairs turn.
+        const double exponent =
+            -2.0 * static_cast<double>(j) / static_cast<double>(config.global_head_dim);
+        const double inv_freq = std::pow(config.global_rope_theta, exponent);
+        if (factors.empty()) {
+            spec.inv_freq.push_back(j < turning ? inv_freq : 0.0);
+            continue;
+        }
+        const float factor = factors[static_cast<std::size_t>(j)];
+        if (!(factor > 0.0F))
+            return Error{Code::corrupt, fmt::format("rope factor {} is {}", j, factor)};
+        spec.inv_freq.push_back(factor >= kNoRotation ? 0.0
+                                                      : inv_freq / static_cast<double>(factor));
     }
     return spec;
 }

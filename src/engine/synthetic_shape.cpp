@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <filesystem>
 #include <set>
 
@@ -8,6 +9,8 @@
 #include <bloom/base/text.hpp>
 #include <bloom/engine/mapped_file.hpp>
 #include <bloom/engine/synthetic_model.hpp>
+
+#include "engine/config/families.hpp"
 
 namespace bloom::engine {
 namespace {
@@ -44,17 +47,25 @@ struct Extra {
     std::int64_t full_every = 0;
 };
 
+bool has_linear_layers(Arch arch) noexcept {
+    return arch == Arch::qwen35 || arch == Arch::qwen35_moe;
+}
+
 Result<> read_arch(std::string_view value, ModelConfig& c) {
-    for (const Arch arch : {Arch::llama, Arch::qwen2, Arch::qwen3, Arch::qwen3_moe}) {
+    for (const Arch arch : {Arch::llama, Arch::qwen2, Arch::qwen3, Arch::qwen3_moe, Arch::qwen35,
+                            Arch::qwen35_moe, Arch::gemma4, Arch::afmoe, Arch::minimax_m2}) {
         if (to_string(arch) != value) continue;
         c.arch = arch;
         c.qkv_bias = arch == Arch::qwen2;
-        c.qk_norm = arch == Arch::qwen3 || arch == Arch::qwen3_moe;
+        c.qk_norm = arch != Arch::llama && arch != Arch::qwen2;
+        c.attn_gate = has_linear_layers(arch);
+        c.experts.shared_gate = arch == Arch::qwen35_moe;
         return {};
     }
-    return Error{Code::invalid_argument,
-                 fmt::format("arch is {}; llama, qwen2, qwen3 and qwen3moe are possible",
-                             bloom::quoted(value))};
+    return Error{Code::invalid_argument, fmt::format("arch is {}; llama, qwen2, qwen3, qwen3moe, "
+                                                     "qwen35, qwen35moe, gemma4, afmoe and "
+                                                     "minimax-m2 are possible",
+                                                     bloom::quoted(value))};
 }
 
 Result<> read_pair(std::string_view key, std::string_view value, SyntheticShape& shape,
@@ -72,6 +83,16 @@ Result<> read_pair(std::string_view key, std::string_view value, SyntheticShape&
         {"experts", &c.experts.n_experts},
         {"top_k", &c.experts.top_k},
         {"expert_ffn_dim", &c.experts.ffn_dim},
+        {"shared_ffn_dim", &c.experts.shared_ffn_dim},
+        {"rotary_dim", &c.rotary_dim},
+        {"linear_key_heads", &c.linear.n_k_heads},
+        {"linear_value_heads", &c.linear.n_v_heads},
+        {"linear_key_dim", &c.linear.k_dim},
+        {"linear_value_dim", &c.linear.v_dim},
+        {"conv_taps", &c.linear.conv_taps},
+        {"draft_layers", &c.n_draft_layers},
+        {"global_head_dim", &c.global_head_dim},
+        {"global_kv_heads", &c.global_kv_heads},
         {"dense_layers", &extra.dense_layers},
         {"window", &extra.window},
         {"full_every", &extra.full_every},
@@ -79,8 +100,17 @@ Result<> read_pair(std::string_view key, std::string_view value, SyntheticShape&
     for (const auto& [name, slot] : integers) {
         if (name == key) return read_number(key, value, *slot);
     }
-    if (key == "rope_theta") return read_number(key, value, c.rope_theta);
-    if (key == "norm_eps") return read_number(key, value, c.norm_eps);
+    const std::pair<std::string_view, double*> reals[] = {
+        {"rope_theta", &c.rope_theta},
+        {"norm_eps", &c.norm_eps},
+        {"expert_scale", &c.experts.scale},
+        {"global_rope_theta", &c.global_rope_theta},
+        {"global_rotary_factor", &c.global_rotary_factor},
+        {"logit_softcap", &c.logit_softcap},
+    };
+    for (const auto& [name, slot] : reals) {
+        if (name == key) return read_number(key, value, *slot);
+    }
     if (key == "arch") return read_arch(value, c);
     if (key == "approximates") {
         shape.approximates = value;
@@ -108,17 +138,39 @@ Result<> read_line(std::string_view line, std::set<std::string, std::less<>>& se
     return read_pair(key, trimmed(line.substr(equals + 1)), shape, extra);
 }
 
+/// What the family has in every model.
+void assume_family(ModelConfig& c) {
+    switch (c.arch) {
+    case Arch::gemma4:
+        c.global_k_is_v = true;
+        config::assume_gemma4(c);
+        break;
+    case Arch::afmoe:
+        c.embed_scale = std::sqrt(static_cast<double>(c.d_model));
+        c.experts.sigmoid = true;
+        config::assume_afmoe(c);
+        break;
+    case Arch::minimax_m2:
+        c.experts.selection_bias = true;
+        config::assume_minimax_m2(c);
+        break;
+    default:
+        break;
+    }
+}
+
 void apply(const Extra& extra, ModelConfig& c) {
     if (extra.dense_layers > 0) {
         c.experts.dense_layers.assign(static_cast<std::size_t>(c.n_layers), 0);
         std::fill_n(c.experts.dense_layers.begin(), std::min(extra.dense_layers, c.n_layers),
                     std::uint8_t{1});
     }
-    if (extra.window <= 0) return;
     for (std::int64_t i = 0; i < c.n_layers; ++i) {
         const bool full = extra.full_every > 0 && (i + 1) % extra.full_every == 0;
-        c.layer_windows.push_back(full ? 0 : extra.window);
+        if (has_linear_layers(c.arch)) c.linear.layers.push_back(full ? 0 : 1);
+        if (extra.window > 0) c.layer_windows.push_back(full ? 0 : extra.window);
     }
+    assume_family(c);
 }
 
 } // namespace
@@ -136,9 +188,8 @@ Result<SyntheticShape> parse_shape(std::string_view text, std::string_view name)
                 fmt::format("shape {}, line {}", name, number));
         text = end == std::string_view::npos ? std::string_view() : text.substr(end + 1);
     }
-    if (auto valid = validate(shape.config); !valid)
-        return std::move(valid).error().with_context(fmt::format("shape {}", name));
-    apply(extra, shape.config); // sizes are known to be sane by now
+    const std::int64_t n_layers = shape.config.n_layers; // validate names a number that is not sane
+    if (n_layers >= 1 && n_layers <= kMaxLayers) apply(extra, shape.config);
     if (auto valid = validate(shape.config); !valid)
         return std::move(valid).error().with_context(fmt::format("shape {}", name));
     return shape;

@@ -121,6 +121,28 @@ SourceMatrix make(const WeightView& view, std::int64_t rows, std::vector<std::ui
     return m;
 }
 
+/// What all elements of a vector are.
+float value_of(Role role) noexcept {
+    switch (role) {
+    case Role::bq:
+    case Role::bk:
+    case Role::bv:
+    case Role::bo:
+    case Role::b_gate:
+    case Role::b_up:
+    case Role::b_down:
+    case Role::selection_bias:
+    case Role::dt_bias:
+        return 0.0F;
+    case Role::conv:
+        return 0.5F; // four inputs of one size give one of that size
+    case Role::decay:
+        return -0.1F; // remembers for some ten tokens
+    default:
+        return 1.0F; // norms, scales and divisors
+    }
+}
+
 void append_utf8(std::string& out, int code_point) {
     if (code_point < 0x80) {
         out += static_cast<char>(code_point);
@@ -153,10 +175,7 @@ std::vector<SourceMatrix> SyntheticWeights::experts(const WeightView& view,
 }
 
 void SyntheticWeights::vector(const WeightView& view, std::span<float> out) const {
-    const bool is_bias = view.role == Role::bq || view.role == Role::bk || view.role == Role::bv ||
-                         view.role == Role::bo || view.role == Role::b_gate ||
-                         view.role == Role::b_up || view.role == Role::b_down;
-    std::ranges::fill(out, is_bias ? 0.0F : 1.0F);
+    std::ranges::fill(out, value_of(view.role));
 }
 
 ModelTokenizer SyntheticWeights::tokenizer() const {

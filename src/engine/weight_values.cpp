@@ -71,6 +71,18 @@ const std::uint8_t* gather(const std::uint8_t* from, std::size_t bytes, std::int
     return to;
 }
 
+float mapped(ValueMap map, float value) noexcept {
+    switch (map) {
+    case ValueMap::as_stored:
+        return value;
+    case ValueMap::plus_one:
+        return 1.0F + value;
+    case ValueMap::minus_exp:
+        return static_cast<float>(-std::exp(static_cast<double>(value)));
+    }
+    return value;
+}
+
 Error not_finite(const WeightView& view, std::int64_t row, std::string_view what) {
     return {Code::corrupt, fmt::format("tensor {} has {} that is not finite in row {}",
                                        bloom::quoted(view.name), what, row)};
@@ -79,8 +91,9 @@ Error not_finite(const WeightView& view, std::int64_t row, std::string_view what
 Result<> verify_matrix(const WeightView& view, const SourceMatrix& m) {
     const std::size_t bytes = row_bytes(m.format, m.k);
     const std::size_t side = scale_row_bytes(m.format, m.k);
+    const bool moved = !is_vector_role(view.role) && view.experts.empty();
     for (std::int64_t row = 0; row < m.rows; ++row) {
-        const auto at = static_cast<std::size_t>(row);
+        const auto at = static_cast<std::size_t>(moved ? view.order.source_row(row) : row);
         if (m.format == WeightFormat::q8_0) {
             for (std::int64_t g = 0; g < m.k / kQ8Group; ++g) {
                 const std::uint8_t* block = m.codes + bytes * at + g * kQ8BlockBytes;
@@ -151,8 +164,9 @@ void expand_vector(const WeightView& view, std::span<float> out) {
     BLOOM_CHECK(is_vector_role(view.role));
     BLOOM_CHECK(out.size() == static_cast<std::size_t>(view.matrix.k));
     for (std::int64_t i = 0; i < view.matrix.k; ++i) {
-        out[static_cast<std::size_t>(i)] =
+        const float stored =
             plain_at(view.matrix.format, view.matrix.codes, view.order.source_row(i));
+        out[static_cast<std::size_t>(i)] = mapped(view.values, stored);
     }
 }
 
@@ -164,7 +178,11 @@ void dequantise_row(const WeightView& view, std::int64_t row, std::span<float> o
         expand_row(view.expert(row / view.matrix.rows), row % view.matrix.rows, out);
         return;
     }
-    expand_row(view.matrix, is_vector_role(view.role) ? row : view.order.source_row(row), out);
+    if (is_vector_role(view.role)) {
+        expand_vector(view, out);
+    } else {
+        expand_row(view.matrix, view.order.source_row(row), out);
+    }
 }
 
 void dequantise_row(const SourceMatrix& matrix, std::int64_t row, std::span<float> out) {

@@ -10,7 +10,7 @@
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     using namespace bloom::engine;
     const bloom::ByteSpan image(data, size);
-    const auto config = read_hf_config(bloom::as_text(image), false);
+    const auto config = read_hf_config(bloom::as_text(image), {});
     if (config) BLOOM_CHECK(validate(config->model).has_value());
     const auto model = SafetensorsModel::from_memory(image, "image");
     if (!model) return 0;

@@ -72,6 +72,8 @@ public:
     /// Element i of an array of any integer type. Errors: invalid_argument for other types,
     /// too_large above int64.
     Result<std::int64_t> integer_at(std::uint64_t i) const;
+    /// Element i of an array of bools. Errors: invalid_argument for other types.
+    Result<bool> boolean_at(std::uint64_t i) const;
     /// Element i of an array of f32 or f64. Errors: invalid_argument for other types.
     Result<double> real_at(std::uint64_t i) const;
 

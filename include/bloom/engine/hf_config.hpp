@@ -3,11 +3,13 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
 #include <bloom/base/result.hpp>
 #include <bloom/engine/model_config.hpp>
+#include <bloom/engine/tensor_info.hpp>
 
 namespace bloom::engine {
 
@@ -38,7 +40,7 @@ struct HfQuantization {
 
 /// One spelling for the paths that MLX and Hugging Face write differently:
 /// `language_model.model.X` and `model.language_model.X` are `model.X`, `language_model.lm_head` is
-/// `lm_head`, `model.visual.X` is `vision_tower.X`.
+/// `lm_head`, `model.visual.X` is `vision_tower.X`. Names of tensors are spelled alike.
 std::string canonical_module_path(std::string_view path);
 
 struct HfConfig {
@@ -50,10 +52,18 @@ struct HfConfig {
 /// Largest config.json that is read.
 inline constexpr std::uint64_t kMaxConfigJsonBytes = 4U << 20;
 
-/// Reads config.json of a llama, mistral, qwen2, qwen3 or qwen3_moe model, validated.
-/// `has_output_head` tells whether lm_head.weight exists, which decides about a tied head where the
-/// file does not. Errors: unsupported (model_type, rope type, activation, a quantisation that is
-/// not MLX affine), corrupt (not JSON, missing or absurd values); the message names the key.
-Result<HfConfig> read_hf_config(std::string_view json_text, bool has_output_head);
+/// Parts of a model that its configuration may announce or deny, as the tensors have them.
+struct HfParts {
+    bool output_head = false; ///< lm_head
+    bool draft_head = false;  ///< mtp
+};
+
+HfParts find_hf_parts(std::span<const TensorInfo> tensors);
+
+/// Reads config.json, validated; of multimodal models the text part. `parts` decide about a tied
+/// head where the file does not, and whether there is a draft head. Errors: unsupported
+/// (model_type, rope type, activation, a quantisation that is not MLX affine), corrupt (not JSON,
+/// missing or absurd values); the message names the key.
+Result<HfConfig> read_hf_config(std::string_view json_text, const HfParts& parts);
 
 } // namespace bloom::engine

@@ -55,6 +55,8 @@ inline constexpr std::int64_t kMaxHeadDim = 1024;
 inline constexpr std::int64_t kMaxVocabRows = 4'194'304;
 inline constexpr std::int64_t kMaxCtxLen = 1 << 24;
 inline constexpr std::int64_t kMaxExperts = 4096;
+inline constexpr std::int64_t kMaxLinearHeadDim = 256;
+inline constexpr std::int64_t kMaxConvTaps = 8;
 inline constexpr std::int64_t kMaxTopK = 64; ///< experts of one token; the catalog has 8
 
 /// Feed-forward networks of which every token uses a few.
@@ -138,7 +140,7 @@ struct ModelConfig {
 
     bool has_experts(std::int64_t layer) const noexcept {
         return experts.n_experts > 0 &&
-               (experts.dense_layers.empty() || layer >= n_layers ||
+               (experts.dense_layers.empty() || layer < 0 || layer >= n_layers ||
                 experts.dense_layers[static_cast<std::size_t>(layer)] == 0);
     }
 
@@ -146,7 +148,7 @@ struct ModelConfig {
     bool has_dense_layers() const noexcept;
 
     bool is_linear(std::int64_t layer) const noexcept {
-        return layer < n_layers && !linear.layers.empty() &&
+        return layer >= 0 && layer < n_layers && !linear.layers.empty() &&
                linear.layers[static_cast<std::size_t>(layer)] != 0;
     }
 
@@ -168,7 +170,7 @@ struct ModelConfig {
     }
 
     std::int64_t window(std::int64_t layer) const noexcept {
-        return layer_windows.empty() || layer >= n_layers
+        return layer_windows.empty() || layer < 0 || layer >= n_layers
                    ? 0
                    : layer_windows[static_cast<std::size_t>(layer)];
     }

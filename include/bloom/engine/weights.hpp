@@ -83,12 +83,21 @@ bool is_vector_role(Role role) noexcept;
 /// True for those that are one matrix for each expert.
 bool is_expert_role(Role role) noexcept;
 
-/// The order in which rows of a file become rows of the model. GGUF files of architecture `llama`
-/// keep q and k rows so that rotary pairs are neighbours, new[2j] = old[j], new[2j+1] = old[j +
-/// d/2] inside every head; the model wants them half-split, as everywhere else. Rows move whole, so
-/// quantised blocks stay valid.
+/// The order in which rows of a file become rows of the model. Rows move whole, so quantised blocks
+/// stay valid.
 struct RowOrder {
+    enum class Kind : std::uint8_t {
+        /// GGUF files of architecture `llama` keep q and k rows so that rotary pairs are
+        /// neighbours, new[2j] = old[j], new[2j+1] = old[j + d/2] inside every head; the model
+        /// wants them half-split, as everywhere else.
+        rotary_pairs,
+        /// Of heads in the file those with even numbers: the queries of Qwen3.5's q_proj.
+        even_heads,
+        odd_heads, ///< those with odd ones: the gates beside them
+    };
+
     std::int64_t head_dim = 0; ///< 0: the file's order is the model's
+    Kind kind = Kind::rotary_pairs;
 
     bool is_identity() const noexcept { return head_dim == 0; }
 
@@ -98,8 +107,17 @@ struct RowOrder {
         const std::int64_t in_head = row % head_dim;
         const std::int64_t half = head_dim / 2;
         const std::int64_t first = row - in_head;
+        if (kind == Kind::even_heads) return 2 * first + in_head;
+        if (kind == Kind::odd_heads) return 2 * first + head_dim + in_head;
         return in_head < half ? first + 2 * in_head : first + 2 * (in_head - half) + 1;
     }
+};
+
+/// How the values of a vector in its file become the model's, in f32.
+enum class ValueMap : std::uint8_t {
+    as_stored,
+    plus_one,  ///< norms that are stored less one
+    minus_exp, ///< -exp(v): rates of decay that are stored as logarithms
 };
 
 /// A piece of a model file.
@@ -121,7 +139,10 @@ struct WeightView {
     kernels::SourceMatrix matrix{}; ///< of experts the first one
     std::vector<kernels::SourceMatrix> experts; ///< of experts all, by number; otherwise empty
     RowOrder order;                             ///< of matrix rows, or of the elements of a vector
-    std::vector<FileRange> ranges; ///< codes, then scales and biases where they are apart
+    ValueMap values = ValueMap::as_stored;      ///< of a vector
+    /// Codes, then scales and biases where they are apart. Of a tensor that two roles share each
+    /// has one half, so that sums are right and a layer's ranges are the layer.
+    std::vector<FileRange> ranges;
 
     std::int64_t n_matrices() const noexcept {
         return experts.empty() ? 1 : static_cast<std::int64_t>(experts.size());
@@ -153,7 +174,8 @@ std::size_t scale_row_bytes(kernels::WeightFormat format, std::int64_t k) noexce
 /// this. Experts never need it: see WeightView::expert.
 kernels::SourceMatrix in_model_order(const WeightView& view, std::vector<std::uint8_t>& scratch);
 
-/// Expands a vector weight to f32 in the model's order. out.size() == matrix.k.
+/// Expands a vector weight to f32, in the model's order and with its values as the model wants
+/// them. out.size() == matrix.k.
 void expand_vector(const WeightView& view, std::span<float> out);
 
 /// Row `row` (model's order) of any weight as f32 [k]: the meaning of the formats, for audits,

@@ -183,7 +183,7 @@ Result<CompiledId> CpuBackend::compile(const Plan& plan) {
     out.key = plan.key();
     out.list = build_regions(plan, options_.fuse);
     std::size_t bytes = 0;
-    for (const TensorDesc& d : plan.tensors()) {
+    for (const TensorDesc& d : out.list.tensors) {
         BLOOM_CHECK(size_of(d.dtype) == sizeof(float));
         Buffer b;
         b.offset = bytes;
@@ -202,8 +202,8 @@ Result<CompiledId> CpuBackend::compile(const Plan& plan) {
     }
     const std::int64_t rows = std::max(out.key.max_rows, out.key.max_logit_rows);
     const std::size_t prepared = prepared_bytes(plan, rows);
-    const std::size_t own = prepared_bytes(plan, std::min<std::int64_t>(rows, kRedundantRows));
-    BLOOM_OK(reserve_scratch(bytes, prepared, own));
+    out.chain_at = prepared_bytes(plan, std::min<std::int64_t>(rows, kRedundantRows));
+    BLOOM_OK(reserve_scratch(bytes, prepared, out.chain_at + chain_bytes(out.list)));
     BLOOM_OK(reserve_expert_scratch(plan));
     BLOOM_OK(prepare_delta(plan));
     BLOOM_OK(reserve_carried(plan));
@@ -223,6 +223,17 @@ std::size_t CpuBackend::prepared_bytes(const Plan& plan, std::int64_t rows) cons
         if (const auto* m = std::get_if<MoeOp>(&op.body)) k = std::max(k, plan.desc(m->in).cols);
     }
     return activation_bytes(k, rows);
+}
+
+std::size_t CpuBackend::chain_bytes(const RegionList& list) {
+    std::int64_t floats = 0;
+    for (const Region& region : list.regions) {
+        const auto* matmul = std::get_if<MatmulRegion>(&region);
+        if (matmul == nullptr || !matmul->chain) continue;
+        const RowChain& chain = *matmul->chain;
+        floats = std::max(floats, static_cast<std::int64_t>(chain.slots.size()) * chain.stride);
+    }
+    return static_cast<std::size_t>(floats) * sizeof(float);
 }
 
 Result<> CpuBackend::reserve_scratch(std::size_t shared, std::size_t prepared,

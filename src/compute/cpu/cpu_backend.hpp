@@ -86,6 +86,7 @@ struct Compiled {
     bool recurrent = false; ///< it has a DeltaRuleOp
     RegionList list;
     std::vector<Buffer> buffers;
+    std::size_t chain_at = 0; ///< where slots of chains are in each worker's memory
 };
 
 /// Activations of one input in the forms that its weights want.
@@ -208,6 +209,7 @@ private:
     /// The same of every worker, the first `bytes_now` taken at once by itself.
     Result<> grow_each(Mapping WorkerScratch::* memory, std::size_t bytes, std::size_t bytes_now);
     std::size_t prepared_bytes(const Plan& plan, std::int64_t rows) const;
+    static std::size_t chain_bytes(const RegionList& list);
     Result<> reserve_expert_scratch(const Plan& plan);
     Result<> reserve_expert_scratch(const Plan& plan, const MoeOp& op);
 
@@ -229,7 +231,8 @@ private:
     void run_phase(const StepPhase& phase, int worker);
     void run_rows(const RowsRegion& region, int worker);
     void run_row(const RowOp& op, std::int64_t row);
-    void add_row(const AddOp& op, std::int64_t row);
+    void norm_row(const RmsNormOp& op, const float* in, float* out) const;
+    void add_row(const AddOp& op, float* into, const float* from, const float* gate) const;
     GateKernel gate_kernel(GateActivation activation) const noexcept;
     void run_prepare(const MatmulRegion& region, int worker);
     void run_multiply(const MatmulRegion& region, int worker);
@@ -258,14 +261,24 @@ private:
     bool splits_a_block(const AttentionWork& work) const noexcept;
 
     Activations lay_out(const MatmulRegion& region, std::uint8_t* at, std::int64_t rows) const;
+
+    /// Who prepares rows, and what of the rows that others need later is this worker's to leave.
+    struct Preparer {
+        int worker;
+        bool redundant; ///< all prepare all of them and leave their part of the columns each
+    };
+
     void prepare(const MatmulRegion& region, const Activations& a, std::int64_t n,
-                 std::int64_t begin, std::int64_t end, const Range& keep);
+                 std::int64_t begin, std::int64_t end, const Preparer& by);
     void prepare_some(const MatmulRegion& region, const Activations& a, std::int64_t n,
-                      std::int64_t begin, std::int64_t end, const Range& keep);
-    /// The input row that the region's norm reads. A looked-up row goes to `own` and its columns
-    /// `keep` to the region's input; all of it there at once when `keep` is everything.
+                      std::int64_t begin, std::int64_t end, const Preparer& by);
+    Range kept(const Preparer& by, std::int64_t cols) const noexcept;
+    /// The input row that the region's norm reads. A looked-up row goes to `own` and the kept
+    /// columns of it to the region's input; all of it there at once when all are kept.
     const float* source_row(const MatmulRegion& region, std::int64_t t, float* own,
-                            const Range& keep);
+                            const Preparer& by);
+    /// Runs the region's chain for one row; the row that it made of the region's input.
+    const float* run_chain(const MatmulRegion& region, std::int64_t t, const Preparer& by);
     void look_up(const EmbedOp& op, std::int64_t row, float* out) const;
     void multiply(const MatmulRegion& region, const Activations& a, std::int64_t n, int worker);
     void multiply_rows(const MatmulOp& op, const Activations& a, std::int64_t n, std::int64_t begin,

@@ -14,6 +14,9 @@ namespace bloom::compute::cpu {
 /// sharing: a row of 4096 takes about 1 us, what a barrier costs. Beyond, sharing wins.
 inline constexpr std::int64_t kRedundantRows = 4;
 
+/// The same where several operations on a row come before: it takes as long as they are many.
+inline constexpr std::int64_t kRedundantChainRows = 1;
+
 /// Logits that one worker looks through alone: at 64 KiB that takes about 1 us, what handing the
 /// work out costs.
 inline constexpr std::int64_t kSerialLogits = 16 * 1024;

@@ -4,6 +4,8 @@
 
 #include <bloom/base/check.hpp>
 
+#include "compute/cpu/chain.hpp"
+
 namespace bloom::compute::cpu {
 namespace {
 
@@ -128,7 +130,9 @@ std::optional<RowOp> as_row_op(const OpBody& body) {
 
 class Builder {
 public:
-    Builder(const Plan& plan, bool fuse) : plan_(plan), ops_(plan.ops()), fuse_(fuse) {}
+    Builder(const Plan& plan, bool fuse) : plan_(plan), ops_(plan.ops()), fuse_(fuse) {
+        twin_.assign(plan.tensors().size(), TensorId::none);
+    }
 
     RegionList build() {
         while (at_ < ops_.size()) {
@@ -139,6 +143,7 @@ public:
                 take_rows();
             }
         }
+        out_.tensors = plan_.tensors();
         return std::move(out_);
     }
 
@@ -176,6 +181,7 @@ private:
         }
         if (fuse_) take_epilogue(region, i);
         if (region.norm) take_source(region, i);
+        if (fuse_ && !region.embed && !region.gather) take_chain(region, i);
         at_ = i;
         out_.regions.emplace_back(std::move(region));
         return true;
@@ -230,6 +236,47 @@ private:
             return;
         }
         out_.regions.pop_back();
+    }
+
+    /// Takes over the operations of the region before, where they can be a chain. What they change
+    /// in place and others go on with gets another tensor from here on: a worker that is done with
+    /// a row must not change what another still has to read. `next` is the first operation after
+    /// the region.
+    void take_chain(MatmulRegion& region, std::size_t next) {
+        auto* before =
+            out_.regions.empty() ? nullptr : std::get_if<RowsRegion>(&out_.regions.back());
+        if (before == nullptr || before->rows != plan_.desc(region.in).rows) return;
+        std::optional<RowChain> chain = chain_of(before->ops, plan_);
+        if (!chain) return;
+        const auto touched = [&](TensorId t) {
+            return std::ranges::find(chain->slots, t, &RowChain::Slot::tensor) !=
+                       chain->slots.end() ||
+                   reads_shared(*chain, t);
+        };
+        const auto writes_touched = [&](const MatmulOp& m) { return touched(m.out); };
+        if (std::ranges::any_of(region.targets, writes_touched)) return;
+        if (region.epilogue != MatmulRegion::Epilogue::none && touched(region.epilogue_out)) return;
+        for (RowChain::Slot& slot : chain->slots) {
+            if (!read_later(ops_, next, slot.tensor)) continue;
+            slot.publish = slot.tensor;
+            if (!reads_shared(*chain, slot.tensor)) continue;
+            slot.publish = twin_of(slot.tensor);
+            for (std::size_t i = next; i < ops_.size(); ++i)
+                rename(ops_[i].body, slot.tensor, slot.publish);
+        }
+        region.chain = std::move(chain);
+        out_.regions.pop_back();
+    }
+
+    /// A tensor like `t` that nobody uses while `t` is.
+    TensorId twin_of(TensorId t) {
+        const std::size_t at = index_of(t);
+        if (twin_[at] == TensorId::none) {
+            const TensorDesc desc = plan_.desc(t);
+            twin_[at] = plan_.tensor(desc.cols, desc.rows, desc.dtype);
+            twin_.push_back(t);
+        }
+        return twin_[at];
     }
 
     bool take_attention() {
@@ -360,8 +407,9 @@ private:
         ++at_;
     }
 
-    const Plan& plan_;
-    const std::vector<Op>& ops_;
+    Plan plan_;
+    std::vector<Op> ops_; ///< what is left of them has other names where chains gave some
+    std::vector<TensorId> twin_;
     bool fuse_;
     std::size_t at_ = 0;
     RegionList out_;

@@ -22,6 +22,22 @@ struct RowsRegion {
     RowKind rows = RowKind::tokens;
 };
 
+/// Operations on rows that lie in a worker's own memory: one slot for each tensor that they write.
+/// What others need of those goes to `publish`, by whoever's part of the columns it is; that is
+/// never a tensor whose old rows somebody may still be reading.
+struct RowChain {
+    static constexpr std::size_t kSlotsMax = 8;
+
+    struct Slot {
+        TensorId tensor;
+        TensorId publish; ///< none: nobody reads it later
+    };
+
+    std::vector<RowOp> ops;
+    std::vector<Slot> slots;
+    std::int64_t stride = 0; ///< floats from slot to slot
+};
+
 /// All products of one input. Workers own ranges of output rows.
 struct MatmulRegion {
     enum class Epilogue : std::uint8_t { none, add, gated_mul, softcap };
@@ -32,6 +48,7 @@ struct MatmulRegion {
     /// `in` as well, which is the residual stream; of a `gather` nothing is left.
     std::optional<EmbedOp> embed;
     std::optional<GatherRowsOp> gather;
+    std::optional<RowChain> chain; ///< done first; it makes the norm's input, or `in` itself
     std::vector<MatmulOp> targets;
     Epilogue epilogue = Epilogue::none;
     TensorId epilogue_out = TensorId::none;
@@ -68,6 +85,7 @@ using Region = std::variant<RowsRegion, MatmulRegion, AttentionRegion, MoeRegion
 struct RegionList {
     std::vector<Region> regions;
     TensorId logits = TensorId::none;
+    std::vector<TensorDesc> tensors; ///< the plan's, then those that regions need beside them
 };
 
 RegionList build_regions(const Plan& plan, bool fuse);

@@ -31,8 +31,9 @@ Activations CpuBackend::lay_out(const MatmulRegion& region, std::uint8_t* at,
                                 std::int64_t rows) const {
     const ActivationLayout l = activation_layout(buffer(region.in).cols, rows);
     Activations a;
-    a.x = region.norm ? reinterpret_cast<const float*>(at + l.x) : row(region.in, 0);
-    a.x_stride = region.norm ? l.x_stride : buffer(region.in).stride;
+    const bool makes_rows = region.norm || region.chain;
+    a.x = makes_rows ? reinterpret_cast<const float*>(at + l.x) : row(region.in, 0);
+    a.x_stride = makes_rows ? l.x_stride : buffer(region.in).stride;
     const auto f32 = [at](std::size_t offset) { return reinterpret_cast<float*>(at + offset); };
     const auto i32 = [at](std::size_t offset) {
         return reinterpret_cast<std::int32_t*>(at + offset);
@@ -63,13 +64,20 @@ Activations CpuBackend::lay_out(const MatmulRegion& region, std::uint8_t* at,
     return a;
 }
 
+Range CpuBackend::kept(const Preparer& by, std::int64_t cols) const noexcept {
+    if (!by.redundant) return {0, cols};
+    return split_range(cols, 16, by.worker, team_.size()); // in whole cache lines
+}
+
 const float* CpuBackend::source_row(const MatmulRegion& region, std::int64_t t, float* own,
-                                    const Range& keep) {
+                                    const Preparer& by) {
+    if (region.chain) return run_chain(region, t, by);
     if (region.gather) {
         return row(region.gather->in, inputs_->logit_rows[static_cast<std::size_t>(t)]);
     }
     float* const in = row(region.in, t);
     if (!region.embed) return in;
+    const Range keep = kept(by, buffer(region.in).cols);
     if (keep.end - keep.begin == buffer(region.in).cols) {
         look_up(*region.embed, t, in);
         return in;
@@ -83,21 +91,25 @@ const float* CpuBackend::source_row(const MatmulRegion& region, std::int64_t t, 
 }
 
 void CpuBackend::prepare(const MatmulRegion& region, const Activations& a, std::int64_t n,
-                         std::int64_t begin, std::int64_t end, const Range& keep) {
+                         std::int64_t begin, std::int64_t end, const Preparer& by) {
     for (std::int64_t t = begin; t < end; t += kOrderRows)
-        prepare_some(region, a, n, t, std::min(t + kOrderRows, end), keep);
+        prepare_some(region, a, n, t, std::min(t + kOrderRows, end), by);
 }
 
 void CpuBackend::prepare_some(const MatmulRegion& region, const Activations& a, std::int64_t n,
-                              std::int64_t begin, std::int64_t end, const Range& keep) {
+                              std::int64_t begin, std::int64_t end, const Preparer& by) {
     const std::int64_t k = buffer(region.in).cols;
-    if (region.norm) {
-        const float* const w = norm_weight(*region.norm);
-        // a.x is this block's own memory when there is a norm.
+    if (region.norm || region.chain) {
+        // a.x is this block's own memory then.
         auto* const x = const_cast<float*>(a.x);
         for (std::int64_t t = begin; t < end; ++t) {
             float* const out = x + t * a.x_stride;
-            table_.rms_norm(source_row(region, t, out, keep), w, region.norm->eps, k, out);
+            const float* const in = source_row(region, t, out, by);
+            if (region.norm) {
+                table_.rms_norm(in, norm_weight(*region.norm), region.norm->eps, k, out);
+            } else {
+                std::copy_n(in, k, out);
+            }
         }
     }
     const auto quantise = [&](kernels::WeightFormat format,
@@ -191,12 +203,12 @@ void CpuBackend::add_matmul_phases(const Region& any) {
     const auto& region = std::get<MatmulRegion>(any);
     const std::int64_t n = count(buffer(region.in).rows);
     if (n == 0) return;
-    if (n <= kRedundantRows && team_.size() > 1) {
+    if (n <= (region.chain ? kRedundantChainRows : kRedundantRows) && team_.size() > 1) {
         phases_.push_back({StepPhase::Kind::prepare_multiply, &any});
         return;
     }
     const Activations a = lay_out(region, prepared_.data(), n);
-    if (region.norm || a.q32.q != nullptr || a.q64.q != nullptr) {
+    if (region.norm || region.chain || a.q32.q != nullptr || a.q64.q != nullptr) {
         phases_.push_back({StepPhase::Kind::prepare, &any});
     }
     phases_.push_back({StepPhase::Kind::multiply, &any});
@@ -205,8 +217,7 @@ void CpuBackend::add_matmul_phases(const Region& any) {
 void CpuBackend::run_prepare(const MatmulRegion& region, int worker) {
     const std::int64_t n = count(buffer(region.in).rows);
     const Range r = split_range(n, 1, worker, team_.size());
-    prepare(region, lay_out(region, prepared_.data(), n), n, r.begin, r.end,
-            {0, buffer(region.in).cols});
+    prepare(region, lay_out(region, prepared_.data(), n), n, r.begin, r.end, {worker, false});
 }
 
 void CpuBackend::run_multiply(const MatmulRegion& region, int worker) {
@@ -218,8 +229,7 @@ void CpuBackend::run_prepare_multiply(const MatmulRegion& region, int worker) {
     const std::int64_t n = count(buffer(region.in).rows);
     std::uint8_t* const own = workers_[static_cast<std::size_t>(worker)].memory.data();
     const Activations a = lay_out(region, own, n);
-    // What an embedding leaves for later is written by all together, in whole cache lines.
-    prepare(region, a, n, 0, n, split_range(buffer(region.in).cols, 16, worker, team_.size()));
+    prepare(region, a, n, 0, n, {worker, true});
     multiply(region, a, n, worker);
 }
 

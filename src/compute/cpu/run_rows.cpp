@@ -41,17 +41,23 @@ GateKernel CpuBackend::gate_kernel(GateActivation activation) const noexcept {
     return table_.sigmoid_mul;
 }
 
-void CpuBackend::add_row(const AddOp& op, std::int64_t r) {
-    float* const into = row(op.into, r);
+void CpuBackend::norm_row(const RmsNormOp& op, const float* in, float* out) const {
+    const float* const w = norm_weight(op);
+    const std::int64_t cols = buffer(op.in).cols;
+    for (std::int64_t at = 0; at < cols; at += op.width)
+        table_.rms_norm(in + at, w, op.eps, op.width, out + at);
+}
+
+void CpuBackend::add_row(const AddOp& op, float* into, const float* from, const float* gate) const {
     const std::int64_t cols = buffer(op.into).cols;
     if (op.gate == TensorId::none) {
-        table_.add(into, row(op.from, r), cols);
+        table_.add(into, from, cols);
         return;
     }
     constexpr float kOne = 1.0F;
     float factor = 0.0F;
-    table_.sigmoid_mul(row(op.gate, r), &kOne, 1, &factor);
-    table_.add_scaled(into, row(op.from, r), factor, cols);
+    table_.sigmoid_mul(gate, &kOne, 1, &factor);
+    table_.add_scaled(into, from, factor, cols);
 }
 
 void CpuBackend::look_up(const EmbedOp& op, std::int64_t r, float* out) const {
@@ -70,14 +76,13 @@ void CpuBackend::run_row(const RowOp& any, std::int64_t r) {
         void operator()(const EmbedOp& op) const { b.look_up(op, r, b.row(op.out, r)); }
 
         void operator()(const RmsNormOp& op) const {
-            const float* const w = b.norm_weight(op);
-            const std::int64_t cols = b.buffer(op.in).cols;
-            for (std::int64_t at = 0; at < cols; at += op.width) {
-                b.table_.rms_norm(b.row(op.in, r) + at, w, op.eps, op.width, b.row(op.out, r) + at);
-            }
+            b.norm_row(op, b.row(op.in, r), b.row(op.out, r));
         }
 
-        void operator()(const AddOp& op) const { b.add_row(op, r); }
+        void operator()(const AddOp& op) const {
+            const float* const gate = op.gate == TensorId::none ? nullptr : b.row(op.gate, r);
+            b.add_row(op, b.row(op.into, r), b.row(op.from, r), gate);
+        }
 
         void operator()(const ScaleOp& op) const {
             b.table_.scale(b.row(op.x, r), op.factor, b.buffer(op.x).cols);
@@ -139,6 +144,59 @@ void CpuBackend::run_rows(const RowsRegion& region, int worker) {
         for (const RowOp& op : region.ops)
             run_row(op, r);
     }
+}
+
+const float* CpuBackend::run_chain(const MatmulRegion& region, std::int64_t t, const Preparer& by) {
+    const RowChain& chain = *region.chain;
+    std::uint8_t* const memory = workers_[static_cast<std::size_t>(by.worker)].memory.data();
+    float* const slots = reinterpret_cast<float*>(memory + plan_->chain_at);
+    bool written[RowChain::kSlotsMax] = {};
+    const auto slot_of = [&](TensorId id) {
+        const auto it = std::ranges::find(chain.slots, id, &RowChain::Slot::tensor);
+        return static_cast<std::size_t>(it - chain.slots.begin());
+    };
+    const auto at = [&](std::size_t slot) {
+        return slots + static_cast<std::int64_t>(slot) * chain.stride;
+    };
+    const auto source = [&](TensorId id) -> const float* {
+        const std::size_t slot = slot_of(id);
+        return slot < chain.slots.size() && written[slot] ? at(slot) : row(id, t);
+    };
+    const auto target = [&](TensorId id) {
+        const std::size_t slot = slot_of(id);
+        written[slot] = true;
+        return at(slot);
+    };
+    const auto changed = [&](TensorId id) { // in place: what is there comes along
+        const float* const from = source(id);
+        float* const to = target(id);
+        if (from != to) std::copy_n(from, buffer(id).cols, to);
+        return to;
+    };
+    for (const RowOp& any : chain.ops) {
+        if (const auto* norm = std::get_if<RmsNormOp>(&any)) {
+            const float* const in = source(norm->in);
+            norm_row(*norm, in, target(norm->out));
+        } else if (const auto* add = std::get_if<AddOp>(&any)) {
+            const float* const from = source(add->from);
+            const float* const gate = add->gate == TensorId::none ? nullptr : source(add->gate);
+            add_row(*add, changed(add->into), from, gate);
+        } else if (const auto* scale = std::get_if<ScaleOp>(&any)) {
+            table_.scale(changed(scale->x), scale->factor, buffer(scale->x).cols);
+        } else {
+            const auto& mul = std::get<GatedMulOp>(any);
+            const float* const gate = source(mul.gate);
+            const float* const up = source(mul.up);
+            gate_kernel(mul.activation)(gate, up, buffer(mul.out).cols, target(mul.out));
+        }
+    }
+    for (std::size_t i = 0; i < chain.slots.size(); ++i) {
+        const RowChain::Slot& slot = chain.slots[i];
+        if (slot.publish == TensorId::none) continue;
+        const Range keep = kept(by, buffer(slot.publish).cols);
+        std::copy(at(i) + keep.begin, at(i) + keep.end, row(slot.publish, t) + keep.begin);
+    }
+    return source(region.in);
 }
 
 } // namespace bloom::compute::cpu

@@ -39,6 +39,11 @@ public:
     /// A vector, or none where the model has none.
     Result<WeightId> vector(Role role, std::int64_t layer = -1);
 
+    /// A vector that there is, every element times `factor`.
+    Result<WeightId> scaled_vector(Role role, std::int64_t layer, float factor);
+    /// The only element of a vector that there is.
+    Result<float> scalar(Role role, std::int64_t layer);
+
     /// Counts a matrix that every step multiplies with; uploads do so by themselves, the embedding
     /// apart.
     void count(const WeightView& view);
@@ -80,7 +85,7 @@ struct Base {
 Result<Base> load_base(Uploader& up);
 /// The rotation that the configuration describes.
 Result<RopeId> load_rope(Uploader& up);
-/// Keys and values of an ordinary layer: n_kv_heads of head_dim, the layer's window.
+/// Keys and values of a layer: its heads, its window.
 compute::KvGroupSpec kv_group(const ModelConfig& config, std::int64_t layer, kernels::KvType type);
 
 /// Loads the first options.n_layers layers, or all. Traffic and work of the whole are in `base`
@@ -103,9 +108,10 @@ Result<std::vector<Layer>> load_layers(Uploader& up, const ArchOptions& options,
 }
 
 struct AttentionWeights {
-    WeightId wq, wk, wv, wo;
+    WeightId wq, wk, wv, wo; ///< wv none: values are made from keys
     WeightId bq, bk, bv, bo; ///< or none
     WeightId q_norm, k_norm; ///< or none
+    WeightId gate;           ///< of the output, where the model has one; or none
 };
 
 Result<AttentionWeights> load_attention(Uploader& up, std::int64_t layer);
@@ -117,10 +123,13 @@ struct FfnWeights {
 };
 
 Result<FfnWeights> load_ffn(Uploader& up, std::int64_t layer);
+/// The expert that every token uses.
+Result<FfnWeights> load_shared_ffn(Uploader& up, std::int64_t layer);
 
 struct ExpertWeights {
     WeightId router;
     WeightId selection_bias; ///< or none
+    WeightId expert_scale;   ///< or none
     WeightId gate, up, down;
 };
 
@@ -146,7 +155,7 @@ public:
 
     void add(compute::OpBody op) { plan_.add(op); }
 
-    /// stream = rows of the embedding.
+    /// stream = rows of the embedding, times its scale.
     void embed();
     /// out = the norm of every run of `width` columns of `in`.
     void norm(TensorId in, WeightId weight, std::int64_t width, TensorId out);
@@ -155,12 +164,20 @@ public:
     /// input = norm of the stream.
     void norm_stream(WeightId weight);
     void matmul(TensorId in, WeightId weight, WeightId bias, TensorId out);
+    /// The norm of the branch, in place.
+    void norm_branch(WeightId weight);
     /// stream += branch.
     void add_branch();
     /// Norm, head and logits of the rows that are asked for.
     compute::Plan finish() &&;
+    /// The same with the norm of all rows, which are kept for a draft head: what it sees of the
+    /// model, and of itself where it goes on from its own guess.
+    compute::Plan finish_and_keep(WeightId norm_weight) &&;
 
 private:
+    /// Head and logits of `normed` [logits, D].
+    void write_logits(TensorId normed);
+
     const Base& model_;
     compute::Plan plan_;
     TensorId stream_;
@@ -168,11 +185,12 @@ private:
     TensorId branch_;
 };
 
-/// Grouped-query attention with heads of one shape.
+/// Grouped-query attention with heads of one shape. `gated`: its output is multiplied by the
+/// sigmoid of a projection of its input.
 class AttentionBlock {
 public:
     AttentionBlock(PlanWriter& plan, std::int64_t n_heads, std::int64_t n_kv_heads,
-                   std::int64_t head_dim);
+                   std::int64_t head_dim, bool gated = false);
 
     TensorId q() const noexcept { return q_; } ///< [n, n_heads * head_dim]
 
@@ -187,6 +205,7 @@ public:
     void norm_heads(const AttentionWeights& w);
     void rotate(RopeId rope);
     void attend(const KvPlace& place, float scale);
+    /// Gate, where there is one, and projection.
     void output(const AttentionWeights& w, TensorId to);
 
     /// All of them with a scale of 1/sqrt(head_dim).
@@ -199,17 +218,20 @@ private:
     std::int32_t n_kv_heads_;
     std::int32_t head_dim_;
     TensorId q_, k_, v_, out_;
+    TensorId gate_ = TensorId::none;
 };
 
-/// down(silu(gate x) * up x).
+/// down(act(gate x) * up x).
 class FfnBlock {
 public:
-    FfnBlock(PlanWriter& plan, std::int64_t ffn_dim);
+    FfnBlock(PlanWriter& plan, std::int64_t ffn_dim,
+             compute::GateActivation activation = compute::GateActivation::silu);
 
     void write(TensorId in, const FfnWeights& w, TensorId to);
 
 private:
     PlanWriter& plan_;
+    compute::GateActivation activation_;
     TensorId gate_, up_;
 };
 

@@ -7,6 +7,11 @@
 
 namespace bloom::engine {
 
+compute::Plan Graph::draft_plan(const compute::PlanKey& key) const {
+    BLOOM_CHECK(has_draft_head());
+    return compute::Plan(key);
+}
+
 double WeightTraffic::bytes_per_step(std::int64_t rows) const noexcept {
     const auto shared = static_cast<double>(shared_bytes);
     if (n_experts == 0 || rows <= 0) return shared;
@@ -58,6 +63,23 @@ Result<WeightId> Uploader::experts(Role role, std::int64_t layer) {
     return id;
 }
 
+Result<WeightId> Uploader::scaled_vector(Role role, std::int64_t layer, float factor) {
+    const WeightView& view = file_.weights().at(role, layer);
+    values_.resize(static_cast<std::size_t>(view.matrix.k));
+    file_.vector(view, values_);
+    for (float& v : values_)
+        v *= factor;
+    return backend_.upload_vector(values_);
+}
+
+Result<float> Uploader::scalar(Role role, std::int64_t layer) {
+    const WeightView& view = file_.weights().at(role, layer);
+    BLOOM_CHECK(view.matrix.k == 1);
+    float value = 0.0F;
+    file_.vector(view, {&value, 1});
+    return value;
+}
+
 Result<WeightId> Uploader::vector(Role role, std::int64_t layer) {
     const WeightView* const view = file_.weights().find(role, layer);
     if (view == nullptr) return WeightId::none;
@@ -106,16 +128,19 @@ Result<RopeId> load_rope(Uploader& up) {
 }
 
 compute::KvGroupSpec kv_group(const ModelConfig& config, std::int64_t layer, kernels::KvType type) {
-    const auto head_dim = static_cast<std::int32_t>(config.head_dim);
-    return {0,        static_cast<std::int32_t>(config.n_kv_heads),    head_dim,
-            head_dim, static_cast<std::int32_t>(config.window(layer)), type};
+    const auto head_dim = static_cast<std::int32_t>(config.head_dim_of(layer));
+    return {0,        static_cast<std::int32_t>(config.kv_heads_of(layer)), head_dim,
+            head_dim, static_cast<std::int32_t>(config.window(layer)),      type};
 }
 
 Result<AttentionWeights> load_attention(Uploader& up, std::int64_t layer) {
     AttentionWeights w{};
     BLOOM_TRY(w.wq, up.matrix(Role::wq, layer));
     BLOOM_TRY(w.wk, up.matrix(Role::wk, layer));
-    BLOOM_TRY(w.wv, up.matrix(Role::wv, layer));
+    w.wv = WeightId::none;
+    if (up.file().weights().find(Role::wv, layer) != nullptr) {
+        BLOOM_TRY(w.wv, up.matrix(Role::wv, layer));
+    }
     BLOOM_TRY(w.wo, up.matrix(Role::wo, layer));
     BLOOM_TRY(w.bq, up.vector(Role::bq, layer));
     BLOOM_TRY(w.bk, up.vector(Role::bk, layer));
@@ -123,6 +148,10 @@ Result<AttentionWeights> load_attention(Uploader& up, std::int64_t layer) {
     BLOOM_TRY(w.bo, up.vector(Role::bo, layer));
     BLOOM_TRY(w.q_norm, up.vector(Role::q_norm, layer));
     BLOOM_TRY(w.k_norm, up.vector(Role::k_norm, layer));
+    w.gate = WeightId::none;
+    if (up.file().config().attn_gate) {
+        BLOOM_TRY(w.gate, up.matrix(Role::attn_gate, layer));
+    }
     return w;
 }
 
@@ -137,9 +166,19 @@ Result<FfnWeights> load_ffn(Uploader& up, std::int64_t layer) {
     return w;
 }
 
+Result<FfnWeights> load_shared_ffn(Uploader& up, std::int64_t layer) {
+    constexpr auto kNone = WeightId::none;
+    FfnWeights w{kNone, kNone, kNone, kNone, kNone, kNone};
+    BLOOM_TRY(w.gate, up.matrix(Role::w_gate_shexp, layer));
+    BLOOM_TRY(w.up, up.matrix(Role::w_up_shexp, layer));
+    BLOOM_TRY(w.down, up.matrix(Role::w_down_shexp, layer));
+    return w;
+}
+
 Result<ExpertWeights> load_experts(Uploader& up, std::int64_t layer) {
     ExpertWeights w{};
-    w.selection_bias = WeightId::none;
+    BLOOM_TRY(w.selection_bias, up.vector(Role::selection_bias, layer));
+    BLOOM_TRY(w.expert_scale, up.vector(Role::expert_scale, layer));
     BLOOM_TRY(w.router, up.exact_matrix(Role::w_router, layer));
     BLOOM_TRY(w.gate, up.experts(Role::w_gate_exps, layer));
     BLOOM_TRY(w.up, up.experts(Role::w_up_exps, layer));

@@ -12,7 +12,8 @@ PlanWriter::PlanWriter(const Base& model, const compute::PlanKey& key)
       input_(plan_.tensor(model.config.d_model)), branch_(plan_.tensor(model.config.d_model)) {}
 
 void PlanWriter::embed() {
-    plan_.add(compute::EmbedOp{model_.tok_embd, stream_});
+    plan_.add(
+        compute::EmbedOp{model_.tok_embd, stream_, static_cast<float>(model_.config.embed_scale)});
 }
 
 void PlanWriter::norm(TensorId in, WeightId weight, std::int64_t width, TensorId out) {
@@ -32,8 +33,20 @@ void PlanWriter::matmul(TensorId in, WeightId weight, WeightId bias, TensorId ou
     plan_.add(compute::MatmulOp{in, weight, bias, out});
 }
 
+void PlanWriter::norm_branch(WeightId weight) {
+    norm(branch_, weight, model_.config.d_model, branch_);
+}
+
 void PlanWriter::add_branch() {
     plan_.add(compute::AddOp{stream_, branch_});
+}
+
+void PlanWriter::write_logits(TensorId normed) {
+    const TensorId logits = plan_.tensor(model_.config.vocab_rows, compute::RowKind::logits);
+    matmul(normed, model_.output, WeightId::none, logits); // [rows, V]
+    if (model_.config.logit_softcap > 0.0)
+        plan_.add(compute::SoftcapOp{logits, static_cast<float>(model_.config.logit_softcap)});
+    plan_.add(compute::LogitsOp{logits});
 }
 
 compute::Plan PlanWriter::finish() && {
@@ -41,11 +54,18 @@ compute::Plan PlanWriter::finish() && {
     const std::int64_t width = model_.config.d_model;
     const TensorId last = plan_.tensor(width, kLogits);
     const TensorId normed = plan_.tensor(width, kLogits);
-    const TensorId logits = plan_.tensor(model_.config.vocab_rows, kLogits);
     plan_.add(compute::GatherRowsOp{stream_, last});
     norm(last, model_.output_norm, width, normed);
-    matmul(normed, model_.output, WeightId::none, logits); // [rows, V]
-    plan_.add(compute::LogitsOp{logits});
+    write_logits(normed);
+    return std::move(plan_);
+}
+
+compute::Plan PlanWriter::finish_and_keep(WeightId norm_weight) && {
+    const TensorId last = plan_.tensor(model_.config.d_model, compute::RowKind::logits);
+    norm_stream(norm_weight);
+    plan_.add(compute::KeepRowsOp{input_});
+    plan_.add(compute::GatherRowsOp{input_, last});
+    write_logits(last);
     return std::move(plan_);
 }
 
@@ -53,17 +73,20 @@ compute::Plan PlanWriter::finish() && {
 // --------------------------------------------------------------------------------
 
 AttentionBlock::AttentionBlock(PlanWriter& plan, std::int64_t n_heads, std::int64_t n_kv_heads,
-                               std::int64_t head_dim)
+                               std::int64_t head_dim, bool gated)
     : plan_(plan), n_heads_(static_cast<std::int32_t>(n_heads)),
       n_kv_heads_(static_cast<std::int32_t>(n_kv_heads)),
       head_dim_(static_cast<std::int32_t>(head_dim)), q_(plan.tensor(n_heads * head_dim)),
       k_(plan.tensor(n_kv_heads * head_dim)), v_(plan.tensor(n_kv_heads * head_dim)),
-      out_(plan.tensor(n_heads * head_dim)) {}
+      out_(plan.tensor(n_heads * head_dim)) {
+    if (gated) gate_ = plan.tensor(n_heads * head_dim);
+}
 
 void AttentionBlock::project(TensorId in, const AttentionWeights& w) {
     plan_.matmul(in, w.wq, w.bq, q_);
     plan_.matmul(in, w.wk, w.bk, k_);
-    plan_.matmul(in, w.wv, w.bv, v_);
+    if (w.wv != WeightId::none) plan_.matmul(in, w.wv, w.bv, v_);
+    if (gate_ != TensorId::none) plan_.matmul(in, w.gate, WeightId::none, gate_);
 }
 
 void AttentionBlock::norm_heads(const AttentionWeights& w) {
@@ -82,6 +105,8 @@ void AttentionBlock::attend(const KvPlace& place, float scale) {
 }
 
 void AttentionBlock::output(const AttentionWeights& w, TensorId to) {
+    if (gate_ != TensorId::none)
+        plan_.add(compute::GatedMulOp{gate_, out_, out_, compute::GateActivation::sigmoid});
     plan_.matmul(out_, w.wo, w.bo, to);
 }
 
@@ -97,13 +122,14 @@ void AttentionBlock::write(TensorId in, const AttentionWeights& w, RopeId rope,
 // --- FfnBlock
 // --------------------------------------------------------------------------------------
 
-FfnBlock::FfnBlock(PlanWriter& plan, std::int64_t ffn_dim)
-    : plan_(plan), gate_(plan.tensor(ffn_dim)), up_(plan.tensor(ffn_dim)) {}
+FfnBlock::FfnBlock(PlanWriter& plan, std::int64_t ffn_dim, compute::GateActivation activation)
+    : plan_(plan), activation_(activation), gate_(plan.tensor(ffn_dim)), up_(plan.tensor(ffn_dim)) {
+}
 
 void FfnBlock::write(TensorId in, const FfnWeights& w, TensorId to) {
     plan_.matmul(in, w.gate, w.b_gate, gate_);
     plan_.matmul(in, w.up, w.b_up, up_);
-    plan_.add(compute::GatedMulOp{gate_, up_, gate_});
+    plan_.add(compute::GatedMulOp{gate_, up_, gate_, activation_});
     plan_.matmul(gate_, w.down, w.b_down, to);
 }
 
@@ -118,7 +144,8 @@ void ExpertsBlock::write(TensorId router_in, TensorId in, const ExpertWeights& w
     const auto top_k = static_cast<std::int32_t>(config_.top_k);
     plan_.matmul(router_in, w.router, WeightId::none, logits_);
     plan_.add(compute::RouteOp{logits_, w.selection_bias, rule_.score, config_.normalise,
-                               static_cast<float>(config_.scale), top_k, ids_, weights_});
+                               static_cast<float>(config_.scale), top_k, ids_, weights_,
+                               w.expert_scale});
     plan_.add(
         compute::MoeOp{in, ids_, weights_, w.gate, w.up, w.down, rule_.activation, top_k, to});
 }

@@ -105,9 +105,20 @@ inline ModelCase load_case(const std::string& name) {
 
 /// Names of all cases.
 inline constexpr const char* kCases[] = {
-    "llama-gguf-q8_0",    "llama-hf-bf16",    "llama-mlx-affine8",
-    "qwen2-gguf-f16",     "qwen3-gguf-q8_0",  "qwen3-mlx-affine8",
-    "qwen3moe-gguf-q8_0", "qwen3moe-hf-bf16", "qwen3moe-mlx-affine8",
+    "llama-gguf-q8_0",      "llama-hf-bf16",       "llama-mlx-affine8",  "qwen2-gguf-f16",
+    "qwen3-gguf-q8_0",      "qwen3-mlx-affine8",   "qwen3moe-gguf-q8_0", "qwen3moe-hf-bf16",
+    "qwen3moe-mlx-affine8", "gemma4-gguf-q8_0",    "gemma4-hf-bf16",     "gemma4-mlx-affine8",
+    "afmoe-gguf-q8_0",      "afmoe-hf-bf16",       "afmoe-mlx-affine8",  "minimax-gguf-q8_0",
+    "minimax-hf-bf16",      "minimax-mlx-affine8", "qwen35-gguf-q8_0",   "qwen35-hf-bf16",
+    "qwen35-mlx-affine8",   "qwen35moe-gguf-q8_0", "qwen35moe-hf-bf16",  "qwen35moe-mlx-affine8",
+};
+
+/// Those with a draft head.
+inline constexpr const char* kDraftCases[] = {
+    "qwen35-gguf-q8_0",
+    "qwen35-hf-bf16",
+    "qwen35moe-gguf-q8_0",
+    "qwen35moe-hf-bf16",
 };
 
 } // namespace bloom::engine::golden

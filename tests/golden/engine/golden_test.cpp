@@ -184,9 +184,12 @@ std::vector<std::string> generate(const ModelCase& model, compute::Team& team, b
     return texts;
 }
 
-// Tokens that share experts with others in one step get the same sums as alone.
+// Tokens that share experts with others in one step get the same sums as alone, and states of
+// sequences do not touch each other.
 TEST(GoldenExperts, CompanyChangesNothing) {
-    for (const char* name : {"qwen3moe-gguf-q8_0", "qwen3moe-mlx-affine8", "qwen3moe-hf-bf16"}) {
+    for (const char* name :
+         {"qwen3moe-gguf-q8_0", "qwen3moe-mlx-affine8", "qwen3moe-hf-bf16", "qwen35-gguf-q8_0",
+          "qwen35-mlx-affine8", "qwen35moe-gguf-q8_0", "qwen35moe-hf-bf16"}) {
         const ModelCase model = load_case(name);
         compute::SerialTeam one(1), three(3);
         const auto alone = generate(model, one, false);

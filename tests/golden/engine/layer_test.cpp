@@ -34,6 +34,8 @@ public:
           graph_(load_graph(file_, *backend_, {}).value()) {
         for (const compute::KvGroupSpec& group : graph_->state().groups)
             EXPECT_TRUE(backend_->allocate_kv(group, kPages));
+        if (graph_->state().recurrent)
+            EXPECT_TRUE(backend_->allocate_states(*graph_->state().recurrent, 1));
     }
 
     std::int64_t width() const { return file_.config().d_model; }
@@ -56,8 +58,11 @@ public:
         std::vector<std::int32_t> pages(kPages);
         std::iota(pages.begin(), pages.end(), 0);
         const std::vector<compute::PageTable> tables(graph_->state().groups.size(), pages);
-        EXPECT_TRUE(backend_->run(
-            *plan, {ids, ids, seqs, ids, 1, static_cast<std::int32_t>(tables.size()), tables}));
+        const std::vector<compute::RecurrentInput> states(
+            graph_->state().recurrent ? 1 : 0, {.slot = 0, .fresh = true, .n_certain = rows});
+        EXPECT_TRUE(
+            backend_->run(*plan, {ids, ids, seqs, ids, 1, static_cast<std::int32_t>(tables.size()),
+                                  tables, states}));
         std::vector<float> out;
         for (std::int32_t r = 0; r < rows; ++r) {
             const auto row = backend_->read_logits(r);
@@ -80,14 +85,17 @@ private:
         std::size_t n_adds = 0;
         for (const compute::Op& op : whole.ops()) {
             if (const auto* gather = std::get_if<compute::GatherRowsOp>(&op.body)) {
-                out.add(*gather);
+                out.add(compute::GatherRowsOp{stream, gather->out}); // without the norm of the head
                 out.add(compute::LogitsOp{gather->out});
                 break;
             }
-            const bool mine =
-                n_adds / 2 == layer && !std::holds_alternative<compute::EmbedOp>(op.body);
+            // A factor of the stream is the end of a layer.
+            const bool ends = std::holds_alternative<compute::ScaleOp>(op.body);
+            const bool mine = (ends ? n_adds - 1 : n_adds) / 2 == layer &&
+                              !std::holds_alternative<compute::EmbedOp>(op.body);
             if (mine) out.add(op.body, op.placement);
-            if (std::holds_alternative<compute::AddOp>(op.body)) ++n_adds;
+            const auto* add = std::get_if<compute::AddOp>(&op.body);
+            if (add != nullptr && add->into == stream) ++n_adds;
         }
         EXPECT_EQ(n_adds, 2 * n_layers());
         return out;

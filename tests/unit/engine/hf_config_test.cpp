@@ -16,7 +16,7 @@ std::string config(const std::string& type, const std::string& extra) {
 }
 
 Result<HfConfig> read(const std::string& type, const std::string& extra, bool head = true) {
-    return read_hf_config(config(type, extra), head);
+    return read_hf_config(config(type, extra), {.output_head = head});
 }
 
 TEST(HfConfig, ReadsTheShape) {
@@ -228,7 +228,7 @@ struct Fault {
 
 TEST(HfConfig, EveryFaultIsNamed) {
     const std::vector<Fault> faults = {
-        {"gemma4", "", Code::unsupported, "\"gemma4\""},
+        {"gemma3", "", Code::unsupported, "\"gemma3\""},
         {"qwen3_moe", "", Code::corrupt, "\"num_experts\" is missing"},
         {"", "", Code::unsupported, "model_type \"\""},
         {"llama", R"(,"num_hidden_layers":null)", Code::corrupt,
@@ -288,8 +288,8 @@ TEST(HfConfig, EveryFaultIsNamed) {
         EXPECT_NE(c.error().message().find(fault.says), std::string_view::npos)
             << fault.extra << ": " << c.error().message();
     }
-    EXPECT_EQ(read_hf_config("{", false).error().code(), Code::corrupt);
-    EXPECT_EQ(read_hf_config("[]", false).error().code(), Code::corrupt);
+    EXPECT_EQ(read_hf_config("{", {}).error().code(), Code::corrupt);
+    EXPECT_EQ(read_hf_config("[]", {}).error().code(), Code::corrupt);
 }
 
 } // namespace
