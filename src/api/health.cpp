@@ -34,11 +34,15 @@ rt::Task<Result<>> handle_health(Services& services, http::Exchange& ex) {
         const registry::Capacity c = link->capacity();
         sum.n_drafted += c.n_drafted;
         sum.n_accepted += c.n_accepted;
+        sum.n_head_drafted += c.n_head_drafted;
+        sum.n_head_accepted += c.n_head_accepted;
         sum.n_preempted += c.n_preempted;
         sum.n_swapped += c.n_swapped;
     }
     w.key("drafted_tokens").integer(sum.n_drafted);
     w.key("accepted_tokens").integer(sum.n_accepted);
+    w.key("head_drafted_tokens").integer(sum.n_head_drafted);
+    w.key("head_accepted_tokens").integer(sum.n_head_accepted);
     w.key("preemptions").integer(sum.n_preempted);
     w.key("swapped_out").integer(sum.n_swapped);
     w.end_object();

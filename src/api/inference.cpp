@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <exception>
 
 #include <bloom/base/log.hpp>
@@ -55,6 +56,10 @@ void complete_request(gen::Generation& request, const Services& services,
     // Answers go on naming what was asked for: render.model stays.
     request.model =
         scheduler::resolve_model(services.registry, *services.catalog, request.render.model);
+    // More than the model may write is not asked for (consumer API section 4.3).
+    const auto info = scheduler::find_model(services.registry, request.model);
+    if (info && info->max_output_length > 0)
+        request.limits.max_tokens = std::min(request.limits.max_tokens, info->max_output_length);
     // Prefixes are shared within an account only, turns are shared between accounts (decision 22).
     request.cache_scope = who.account_id;
     request.fair_key = who.account_id;

@@ -48,10 +48,10 @@ Result<> check_choices(const Settings& settings) {
                         bloom::quoted(device))};
     }
     if (const std::string& mode = settings.text("engine.speculation");
-        mode != "auto" && mode != "off") {
-        return Error{Code::invalid_argument, fmt::format("engine.speculation: {} is neither auto "
-                                                         "nor off",
-                                                         bloom::quoted(mode))};
+        mode != "auto" && mode != "lookup" && mode != "off") {
+        return Error{Code::invalid_argument,
+                     fmt::format("engine.speculation: {} is none of auto, lookup and off",
+                                 bloom::quoted(mode))};
     }
     if (settings.text("serve.tls_certificate").empty() != settings.text("serve.tls_key").empty()) {
         return Error{Code::invalid_argument,
@@ -111,7 +111,10 @@ Result<node::NodeOptions> node_options(const Settings& settings) {
     options.kv_cache_bytes = settings.integer("engine.kv_cache_mib") * kMiB;
     options.swap_bytes = settings.integer("engine.swap_mib") * kMiB;
     options.inter_token_ms = static_cast<std::int32_t>(settings.integer("engine.inter_token_ms"));
-    options.speculate = settings.text("engine.speculation") == "auto";
+    options.speculate = settings.text("engine.speculation") != "off";
+    options.draft_head = settings.text("engine.speculation") == "auto";
+    if (const std::int64_t mib = settings.integer("engine.state_cache_mib"); mib >= 0)
+        options.state_cache_bytes = mib * kMiB;
     options.precise = settings.flag("engine.precise");
     if (settings.text("engine.packed_cache") != "off")
         options.packed_cache = settings.text("engine.packed_cache");

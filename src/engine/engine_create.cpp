@@ -8,18 +8,13 @@
 #include <bloom/compute/backend_cpu.hpp>
 #include <bloom/engine/memory_need.hpp>
 
+#include "engine/budget.hpp"
 #include "engine/engine_impl.hpp"
 
 namespace bloom::engine {
 namespace {
 
-/// More pages than this serve nobody: 16 million tokens.
-constexpr std::int64_t kMaxPages = std::int64_t{1} << 20;
 constexpr std::int64_t kPage = compute::kPageTokens;
-/// They are looked through for the oldest; more would not be found useful either.
-constexpr std::int64_t kMaxSnapshots = 1024;
-/// The end of one prompt and that of the beginning that it shares with others.
-constexpr std::int64_t kLeastSnapshots = 2;
 /// Copying between two places in memory on one core, less than any machine does: swapping is chosen
 /// where it wins even so.
 constexpr double kSwapBytesPerUs = 2000;
@@ -36,54 +31,6 @@ Result<const kernels::KernelTable*> choose_table(const kernels::KernelTable* wan
         fmt::format("DARKBLOOM_KERNEL_ISA is \"{}\", which this processor or this build does "
                     "not have; unset it to let the program choose",
                     any ? "" : forced)};
-}
-
-/// How the budget becomes pages: windowed groups get what max_seqs sequences can fill, at most half
-/// of it beside others, which share the rest so that all hold the same number of tokens.
-Result<std::vector<std::int64_t>> divide_budget(const StateSpec& spec,
-                                                const EngineOptions& options) {
-    std::int64_t left = options.kv_budget_bytes;
-    std::int64_t full_page = 0; // one page in every group without a window
-    std::vector<std::int64_t> pages(spec.groups.size(), 0);
-    std::int64_t n_windowed = 0;
-    for (const compute::KvGroupSpec& g : spec.groups)
-        (g.window > 0 ? n_windowed : full_page) += g.window > 0 ? 1 : compute::page_bytes(g);
-    const std::int64_t windowed_bytes = full_page == 0 ? left : left / 2;
-    for (std::size_t i = 0; i < spec.groups.size(); ++i) {
-        const compute::KvGroupSpec& g = spec.groups[i];
-        if (g.window == 0) continue;
-        const std::int64_t one = window_pages(g, options.prefill_tokens);
-        const std::int64_t share = windowed_bytes / n_windowed / compute::page_bytes(g);
-        pages[i] = std::min({one * options.max_seqs, share, kMaxPages});
-        left -= pages[i] * compute::page_bytes(g);
-        if (pages[i] >= one) continue;
-        return Error{Code::invalid_argument,
-                     fmt::format("a cache of {} bytes does not hold one window of {} tokens",
-                                 options.kv_budget_bytes, g.window)};
-    }
-    const std::int64_t full = full_page == 0 ? 0 : std::min(left / full_page, kMaxPages);
-    for (std::size_t i = 0; i < spec.groups.size(); ++i) {
-        if (spec.groups[i].window == 0) pages[i] = full;
-    }
-    if (full_page > 0 && full < 2 * kPrefillCut / kPage) {
-        return Error{
-            Code::invalid_argument,
-            fmt::format("a cache of {} bytes holds {} tokens of this model; give it {} or more",
-                        options.kv_budget_bytes, std::max<std::int64_t>(full, 0) * kPage,
-                        2 * kPrefillCut / kPage * full_page)};
-    }
-    return pages;
-}
-
-/// Slots of recurrent states: one for each sequence, and as many snapshots as the budget holds.
-SlotCounts count_slots(const StateSpec& spec, const EngineOptions& options) {
-    if (!spec.recurrent) return {};
-    const std::int64_t one = compute::state_bytes(*spec.recurrent);
-    std::int64_t n = options.state_cache_bytes / one;
-    if (options.state_cache_bytes == kAutomaticBytes)
-        n = std::max(options.kv_budget_bytes / 4 / one, kLeastSnapshots);
-    if (!options.cache_prefixes) n = 0;
-    return {options.max_seqs, static_cast<std::int32_t>(std::min(n, kMaxSnapshots))};
 }
 
 EngineInfo describe(const ModelFile& file, const PromptMaker& prompts, const Graph& graph) {
@@ -129,18 +76,19 @@ Result<std::unique_ptr<Engine>> Engine::create(ModelFile file, const EngineOptio
     auto backend = compute::make_cpu_backend(
         {options.table, options.team, options.precise, true, packed.get()});
     BLOOM_TRY(std::unique_ptr<const Graph> graph,
-              load_graph(file, *backend, {options.n_layers, kv_type}));
+              load_graph(file, *backend,
+                         {options.n_layers, kv_type, options.speculate && options.draft_head}));
     if (packed) {
         if (const Result<> kept = packed->finish(*options.team); !kept)
             log::warn("{}", kept.error().message());
     }
+    const SlotCounts slots = divide_states(graph->state(), options);
     BLOOM_TRY(const std::vector<std::int64_t> pages, divide_budget(graph->state(), options));
     for (std::size_t g = 0; g < pages.size(); ++g) {
         BLOOM_TRY(const compute::KvPoolId pool,
                   backend->allocate_kv(graph->state().groups[g], pages[g]));
         BLOOM_CHECK(compute::index_of(pool) == g);
     }
-    const SlotCounts slots = count_slots(graph->state(), options);
     if (graph->state().recurrent) {
         BLOOM_OK(backend->allocate_states(*graph->state().recurrent,
                                           slots.n_sequences + slots.n_snapshots));
@@ -163,6 +111,11 @@ Result<std::unique_ptr<Engine>> Engine::create(ModelFile file, const EngineOptio
               largest.get(compute::Phase::prefill, static_cast<std::size_t>(most_rows),
                           static_cast<std::size_t>(most_logits)));
     static_cast<void>(plan);
+    if (graph->has_draft_head()) {
+        PlanCache head(*graph, *backend, PlanCache::Which::draft_head);
+        BLOOM_OK(head.get(compute::Phase::prefill, static_cast<std::size_t>(most_rows),
+                          static_cast<std::size_t>(options.max_seqs)));
+    }
     const compute::BackendMemory memory = backend->memory();
     info.weight_bytes = memory.weight_bytes;
     info.kv_bytes = memory.kv_bytes;
@@ -203,6 +156,11 @@ EngineImpl::EngineImpl(ModelFile file, const EngineOptions& options, PromptMaker
       store_(std::move(store)), swap_(std::move(swap)),
       batcher_(batcher_options(options, *graph_), store_, swap_ ? &swap_->space() : nullptr, this),
       plans_(*graph_, *backend_),
-      scratch_(static_cast<std::size_t>(options.team->size()), SamplerScratch(*options.table)) {}
+      scratch_(static_cast<std::size_t>(options.team->size()), SamplerScratch(*options.table)) {
+    if (!graph_->has_draft_head() || !options.speculate || !options.draft_head) return;
+    head_ = std::make_unique<DraftHead>(*graph_, *backend_, batcher_, store_.n_groups(),
+                                        store_.n_pages(0));
+    followers_.reserve(static_cast<std::size_t>(options.max_seqs));
+}
 
 } // namespace bloom::engine

@@ -16,6 +16,7 @@
 #include <bloom/engine/sampler.hpp>
 #include <bloom/engine/state.hpp>
 
+#include "engine/draft_head.hpp"
 #include "engine/output.hpp"
 #include "engine/plan_cache.hpp"
 #include "engine/prompt.hpp"
@@ -35,6 +36,7 @@ struct Choice {
     Sampler sampler;
     ChoiceOutput output;
     PromptLookup lookup = {};
+    GuessRecord head_record = {}; ///< of guesses that the model's own head makes
 };
 
 struct Request {
@@ -143,6 +145,12 @@ private:
         Choice* choice = nullptr;
     };
 
+    /// Guesses that a stream may have in the next step, and how likely they have to be.
+    struct GuessRules {
+        std::int32_t most = 0;
+        double least_chance = 1;
+    };
+
     // requests
     void expire(std::int64_t now_ms) noexcept;
     void prepare_some();
@@ -160,6 +168,11 @@ private:
     // steps
     void compute_step(std::int64_t now_ms);
     void propose_drafts();
+    GuessRules guess_rules();
+    std::int32_t room_for_guesses(const Request& request, const Choice& choice,
+                                  std::int32_t most) const;
+    Result<> follow_with_head(const Batcher::Step& step);
+    void break_down(const Error& error);
     Result<> run_backend(const Batcher::Step& step);
     void starve_step() noexcept;
     void starve(Request& request) noexcept;
@@ -184,6 +197,8 @@ private:
     std::unique_ptr<SwapPages> swap_; ///< nullptr: none
     Batcher batcher_;
     PlanCache plans_;
+    std::unique_ptr<DraftHead> head_; ///< nullptr: the model has none, or it is not wanted
+    std::vector<DraftHead::Follower> followers_;
 
     std::vector<std::unique_ptr<Request>> requests_; ///< by arrival
     std::unordered_map<std::uint64_t, Request*> by_id_;

@@ -14,21 +14,8 @@
 namespace bloom::engine {
 namespace {
 
-/// Rows of a step with guesses, of all sequences together: what one sequence may verify.
-constexpr std::int32_t kVerifyRows = kMaxDraft + 1;
-
-/// A guess less likely than this is not worth a row even where rows cost nothing.
-constexpr double kLeastChance = 0.15;
-
-/// Steps without guesses after which they are made as if rows cost nothing.
-constexpr std::int32_t kProbeSteps = 32;
-
 /// What samplers need for themselves even where few tokens can be drawn.
 constexpr std::size_t kLeastScratch = 8192;
-
-/// A step with guesses brings several tokens at once: they stay well below what the reader can
-/// take.
-constexpr std::int64_t kDraftCredit = 4096;
 
 } // namespace
 
@@ -116,44 +103,15 @@ void EngineImpl::reserve_scratch() {
     }
 }
 
-/// Guesses for sequences that are to get a token, as long as the step stays as light as the widest
-/// that one stream may have: beyond, rows cost what they save.
-void EngineImpl::propose_drafts() {
-    const Batcher::Activity now = batcher_.activity();
-    const std::int32_t n_streams = now.streams.decode_rows;
-    if (!options_.speculate || now.prompts || n_streams == 0 || n_streams > kVerifyRows / 2) return;
-    const std::int32_t most = kVerifyRows / n_streams - 1;
-    // A guess that comes true saves one stream's part of a step and costs one row.
-    double least_chance = kLeastChance;
-    const CostModel& cost = batcher_.cost();
-    // What rows cost is learnt only where there are some, so now and then they are taken for free.
-    n_unguessed_ = std::min(n_unguessed_ + 1, kProbeSteps);
-    const bool probe = n_unguessed_ == kProbeSteps;
-    if (const double step_us = cost.predict_us(now.streams);
-        !probe && cost.knows_streams() && step_us > 0) {
-        least_chance = std::max(least_chance, cost.decode_row_us() * n_streams / step_us);
-    }
-    for (const auto& request : requests_) {
-        if (request->ended || request->credit < kDraftCredit) continue;
-        for (const auto& choice : request->choices) {
-            if (choice->seq == SeqId::none || !batcher_.decodes(choice->seq)) continue;
-            const std::int32_t left = choice->max_new - choice->n_generated - 1;
-            std::span<const std::int32_t> guess; // memory that is missing for it costs no answer
-            try {
-                guess = choice->lookup.guess(batcher_.tokens(choice->seq), std::min(most, left),
-                                             least_chance);
-            } catch (const std::bad_alloc&) {
-            }
-            if (!guess.empty()) n_unguessed_ = 0;
-            batcher_.propose(choice->seq, guess);
-        }
-    }
-}
-
 Result<> EngineImpl::run_backend(const Batcher::Step& step) {
     BLOOM_TRY(const compute::CompiledId plan,
               plans_.get(step.phase, step.tokens.size(), step.logit_rows.size()));
     return backend_->run(plan, step.inputs(static_cast<std::int32_t>(store_.n_groups())));
+}
+
+void EngineImpl::break_down(const Error& error) {
+    broken_ = error.message();
+    log::error("model {} cannot compute any more: {}", info_.name, broken_);
 }
 
 void EngineImpl::compute_step(std::int64_t now_ms) {
@@ -169,8 +127,7 @@ void EngineImpl::compute_step(std::int64_t now_ms) {
     options_.team->begin_step();
     if (const Result<> ran = run_backend(step); !ran) {
         options_.team->end_step();
-        broken_ = ran.error().message();
-        log::error("model {} cannot compute any more: {}", info_.name, broken_);
+        break_down(ran.error());
         return;
     }
     batcher_.complete();
@@ -183,6 +140,11 @@ void EngineImpl::compute_step(std::int64_t now_ms) {
             std::ranges::any_of(draws_, [](const Draw& d) { return d.n_drafts > d.n_true; });
         if (!more) options_.team->end_step();
         take_draws(step);
+    }
+    if (head_) {
+        options_.team->begin_step();
+        if (const Result<> followed = follow_with_head(step); !followed)
+            break_down(followed.error());
     }
     options_.team->end_step();
     std::int64_t n_prefill = 0;
@@ -203,7 +165,11 @@ void EngineImpl::take_draws(const Batcher::Step& step) {
             guessed && step.tokens[static_cast<std::size_t>(d.draft_row)] == d.token;
         d.n_true += came_true ? 1 : 0;
         if (!came_true || d.choice->done) {
-            d.choice->lookup.learn(d.n_drafts, d.n_true);
+            if (head_) {
+                d.choice->head_record.learn(d.n_drafts, d.n_true);
+            } else {
+                d.choice->lookup.learn(d.n_drafts, d.n_true);
+            }
             continue;
         }
         ++d.logit_row;
@@ -324,6 +290,8 @@ EngineCapacity EngineImpl::capacity() const {
     c.prompt_tokens_per_s = prefill_rate_.per_second();
     c.n_drafted = batcher_.n_drafted();
     c.n_accepted = batcher_.n_accepted();
+    c.n_head_drafted = head_ ? c.n_drafted : 0;
+    c.n_head_accepted = head_ ? c.n_accepted : 0;
     c.n_preempted = batcher_.n_preemptions();
     c.n_swapped = batcher_.n_swapped_out();
     return c;

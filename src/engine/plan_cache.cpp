@@ -13,7 +13,8 @@ Result<compute::CompiledId> PlanCache::get(compute::Phase phase, std::size_t row
     for (const auto& [have, id] : plans_) {
         if (have == key) return id;
     }
-    BLOOM_TRY(const compute::CompiledId id, backend_.compile(graph_.plan(key)));
+    BLOOM_TRY(const compute::CompiledId id,
+              backend_.compile(which_ == Which::model ? graph_.plan(key) : graph_.draft_plan(key)));
     plans_.emplace_back(key, id);
     return id;
 }

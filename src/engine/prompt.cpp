@@ -46,6 +46,8 @@ Result<PromptMaker> PromptMaker::create(const ModelFile& file, std::int32_t rend
     BLOOM_TRY(ModelTokenizer read, file.tokenizer());
     BLOOM_TRY(out.tokenizer_, text::Tokenizer::create(std::move(read.vocab)));
     const text::Tokenizer& tokenizer = *out.tokenizer_;
+    // Gemma 4 does not work without; others are as their template was trained with.
+    out.needs_bos_ = tokenizer.bos() && tokenizer.token_id("<|turn>");
     std::string_view source;
     std::string_view name = "built-in";
     if (!read.chat_templates.empty()) {
@@ -87,6 +89,8 @@ Result<Prompt> PromptMaker::chat(const gen::Generation& generation) const {
     Prompt prompt;
     prompt.in_reasoning = rendered.in_reasoning;
     BLOOM_OK(tokenizer_->encode(rendered.text, encode, prompt.ids));
+    if (needs_bos_ && (prompt.ids.empty() || prompt.ids.front() != *tokenizer_->bos()))
+        prompt.ids.insert(prompt.ids.begin(), *tokenizer_->bos());
     return prompt;
 }
 

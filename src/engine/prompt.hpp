@@ -48,6 +48,7 @@ private:
     std::shared_ptr<const text::Tokenizer> tokenizer_;
     std::optional<text::ChatTemplate> template_;
     text::OutputFormat format_ = text::OutputFormat::plain;
+    bool needs_bos_ = false; ///< prompts begin with BOS even where the template forgets it
     std::vector<text::TagToken> tags_; ///< of the format
     std::chrono::milliseconds render_max_{0};
 };

@@ -12,12 +12,6 @@ namespace {
 constexpr int kMaxLooks = 8;
 constexpr std::int32_t kMaxMatch = 8;
 
-/// Weight of the newest guess, and how fast a bad record is forgotten while nothing is guessed, so
-/// that text which has begun to repeat itself is found: half of it in 70 tokens.
-constexpr double kNewest = 0.2;
-constexpr double kForget = 0.01;
-constexpr double kUnknown = 0.6;
-
 std::uint64_t pair_of(std::int32_t a, std::int32_t b) noexcept {
     return std::uint64_t{static_cast<std::uint32_t>(a)} << 32 | static_cast<std::uint32_t>(b);
 }
@@ -60,10 +54,7 @@ void PromptLookup::index(std::span<const std::int32_t> tokens) {
 std::span<const std::int32_t> PromptLookup::guess(std::span<const std::int32_t> tokens,
                                                   std::int32_t n_max, double least_chance) {
     index(tokens);
-    chance_ += kForget * std::max(kUnknown - chance_, 0.0);
-    std::int32_t wanted = 0;
-    for (double p = chance_; wanted < n_max && p > least_chance; p *= chance_)
-        ++wanted;
+    const std::int32_t wanted = record_.wanted(n_max, least_chance);
     const auto n = static_cast<std::int32_t>(tokens.size());
     if (wanted == 0 || n < 3) return {};
     std::int32_t best = 0;
@@ -90,13 +81,6 @@ std::span<const std::int32_t> PromptLookup::guess(std::span<const std::int32_t> 
             tokens[static_cast<std::size_t>(best + 1 + i % period)];
     }
     return std::span(draft_).first(static_cast<std::size_t>(wanted));
-}
-
-void PromptLookup::learn(std::int32_t n_guessed, std::int32_t n_true) noexcept {
-    BLOOM_CHECK(n_true <= n_guessed);
-    if (n_guessed == 0) return;
-    const double seen = n_true == n_guessed ? 1.0 : n_true / (n_true + 1.0);
-    chance_ += kNewest * (seen - chance_);
 }
 
 } // namespace bloom::engine

@@ -7,6 +7,8 @@
 
 #include <bloom/engine/batcher.hpp>
 
+#include "engine/guess_record.hpp"
+
 namespace bloom::engine {
 
 /// Guesses the next tokens of one sequence: what followed the last time that its end stood earlier
@@ -22,10 +24,12 @@ public:
                                         double least_chance);
 
     /// Of the last guess, so many came true and, unless all did, the one after them did not.
-    void learn(std::int32_t n_guessed, std::int32_t n_true) noexcept;
+    void learn(std::int32_t n_guessed, std::int32_t n_true) noexcept {
+        record_.learn(n_guessed, n_true);
+    }
 
     /// Chance that a guessed token comes true after those before it did.
-    double chance() const noexcept { return chance_; }
+    double chance() const noexcept { return record_.chance(); }
 
 private:
     /// Where a pair of tokens was seen last: the position of its second token.
@@ -42,7 +46,7 @@ private:
     std::vector<std::int32_t> before_; ///< [position] where the same pair ended before; 0: nowhere
     std::size_t n_indexed_ = 0;
     std::array<std::int32_t, kMaxDraft> draft_{};
-    double chance_ = 0.6;
+    GuessRecord record_;
 };
 
 } // namespace bloom::engine

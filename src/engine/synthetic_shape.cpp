@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <filesystem>
 #include <set>
 
@@ -8,6 +9,8 @@
 #include <bloom/base/text.hpp>
 #include <bloom/engine/mapped_file.hpp>
 #include <bloom/engine/synthetic_model.hpp>
+
+#include "engine/config/families.hpp"
 
 namespace bloom::engine {
 namespace {
@@ -49,8 +52,8 @@ bool has_linear_layers(Arch arch) noexcept {
 }
 
 Result<> read_arch(std::string_view value, ModelConfig& c) {
-    for (const Arch arch :
-         {Arch::llama, Arch::qwen2, Arch::qwen3, Arch::qwen3_moe, Arch::qwen35, Arch::qwen35_moe}) {
+    for (const Arch arch : {Arch::llama, Arch::qwen2, Arch::qwen3, Arch::qwen3_moe, Arch::qwen35,
+                            Arch::qwen35_moe, Arch::gemma4, Arch::afmoe, Arch::minimax_m2}) {
         if (to_string(arch) != value) continue;
         c.arch = arch;
         c.qkv_bias = arch == Arch::qwen2;
@@ -60,7 +63,8 @@ Result<> read_arch(std::string_view value, ModelConfig& c) {
         return {};
     }
     return Error{Code::invalid_argument, fmt::format("arch is {}; llama, qwen2, qwen3, qwen3moe, "
-                                                     "qwen35 and qwen35moe are possible",
+                                                     "qwen35, qwen35moe, gemma4, afmoe and "
+                                                     "minimax-m2 are possible",
                                                      bloom::quoted(value))};
 }
 
@@ -87,6 +91,8 @@ Result<> read_pair(std::string_view key, std::string_view value, SyntheticShape&
         {"linear_value_dim", &c.linear.v_dim},
         {"conv_taps", &c.linear.conv_taps},
         {"draft_layers", &c.n_draft_layers},
+        {"global_head_dim", &c.global_head_dim},
+        {"global_kv_heads", &c.global_kv_heads},
         {"dense_layers", &extra.dense_layers},
         {"window", &extra.window},
         {"full_every", &extra.full_every},
@@ -94,8 +100,17 @@ Result<> read_pair(std::string_view key, std::string_view value, SyntheticShape&
     for (const auto& [name, slot] : integers) {
         if (name == key) return read_number(key, value, *slot);
     }
-    if (key == "rope_theta") return read_number(key, value, c.rope_theta);
-    if (key == "norm_eps") return read_number(key, value, c.norm_eps);
+    const std::pair<std::string_view, double*> reals[] = {
+        {"rope_theta", &c.rope_theta},
+        {"norm_eps", &c.norm_eps},
+        {"expert_scale", &c.experts.scale},
+        {"global_rope_theta", &c.global_rope_theta},
+        {"global_rotary_factor", &c.global_rotary_factor},
+        {"logit_softcap", &c.logit_softcap},
+    };
+    for (const auto& [name, slot] : reals) {
+        if (name == key) return read_number(key, value, *slot);
+    }
     if (key == "arch") return read_arch(value, c);
     if (key == "approximates") {
         shape.approximates = value;
@@ -123,6 +138,27 @@ Result<> read_line(std::string_view line, std::set<std::string, std::less<>>& se
     return read_pair(key, trimmed(line.substr(equals + 1)), shape, extra);
 }
 
+/// What the family has in every model.
+void assume_family(ModelConfig& c) {
+    switch (c.arch) {
+    case Arch::gemma4:
+        c.global_k_is_v = true;
+        config::assume_gemma4(c);
+        break;
+    case Arch::afmoe:
+        c.embed_scale = std::sqrt(static_cast<double>(c.d_model));
+        c.experts.sigmoid = true;
+        config::assume_afmoe(c);
+        break;
+    case Arch::minimax_m2:
+        c.experts.selection_bias = true;
+        config::assume_minimax_m2(c);
+        break;
+    default:
+        break;
+    }
+}
+
 void apply(const Extra& extra, ModelConfig& c) {
     if (extra.dense_layers > 0) {
         c.experts.dense_layers.assign(static_cast<std::size_t>(c.n_layers), 0);
@@ -134,6 +170,7 @@ void apply(const Extra& extra, ModelConfig& c) {
         if (has_linear_layers(c.arch)) c.linear.layers.push_back(full ? 0 : 1);
         if (extra.window > 0) c.layer_windows.push_back(full ? 0 : extra.window);
     }
+    assume_family(c);
 }
 
 } // namespace

@@ -191,6 +191,8 @@ Result<> Node::start_provider(rt::ShardSet& shards) {
     local.swap_bytes = options_.swap_bytes;
     local.inter_token_ms = options_.inter_token_ms;
     local.speculate = options_.speculate;
+    local.draft_head = options_.draft_head;
+    local.state_cache_bytes = options_.state_cache_bytes;
     local.precise = options_.precise;
     local.packed_cache = options_.packed_cache;
     std::array<std::uint8_t, sizeof local.seed_base> seed{};

@@ -114,6 +114,8 @@ public:
         now.models = models_.get();
         now.n_drafted = n_drafted_.load(std::memory_order_relaxed);
         now.n_accepted = n_accepted_.load(std::memory_order_relaxed);
+        now.n_head_drafted = n_head_drafted_.load(std::memory_order_relaxed);
+        now.n_head_accepted = n_head_accepted_.load(std::memory_order_relaxed);
         now.n_preempted = n_preempted_.load(std::memory_order_relaxed);
         now.n_swapped = n_swapped_.load(std::memory_order_relaxed);
         return now;
@@ -323,6 +325,8 @@ private:
         n_queued_.store(now.queued, std::memory_order_relaxed);
         n_drafted_.store(now.n_drafted, std::memory_order_relaxed);
         n_accepted_.store(now.n_accepted, std::memory_order_relaxed);
+        n_head_drafted_.store(now.n_head_drafted, std::memory_order_relaxed);
+        n_head_accepted_.store(now.n_head_accepted, std::memory_order_relaxed);
         n_preempted_.store(now.n_preempted, std::memory_order_relaxed);
         n_swapped_.store(now.n_swapped, std::memory_order_relaxed);
         seq_.store(now.sequence, std::memory_order_relaxed);
@@ -384,6 +388,8 @@ private:
         options.inter_token_ms = options_.inter_token_ms;
         options.swap_bytes = options_.swap_bytes;
         options.speculate = options_.speculate;
+        options.draft_head = options_.draft_head;
+        options.state_cache_bytes = options_.state_cache_bytes;
         options.available_bytes = static_cast<std::int64_t>(hw::read_memory_info().usable_bytes());
         options.kv_budget_bytes =
             options_.kv_cache_bytes > 0 ? options_.kv_cache_bytes : kv_budget_of_this_machine();
@@ -479,6 +485,8 @@ private:
     std::atomic<std::int32_t> n_queued_{0};
     std::atomic<std::int64_t> n_drafted_{0};
     std::atomic<std::int64_t> n_accepted_{0};
+    std::atomic<std::int64_t> n_head_drafted_{0};
+    std::atomic<std::int64_t> n_head_accepted_{0};
     std::atomic<std::int64_t> n_preempted_{0};
     std::atomic<std::int64_t> n_swapped_{0};
     Snapshot<registry::ModelList> models_{std::make_shared<const registry::ModelList>()};

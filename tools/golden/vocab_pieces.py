@@ -186,7 +186,8 @@ class CorpusVocabulary:
         text = "\n".join(self.translated(t) for t in self.texts())
         for marker in SPECIALS:
             text = text.replace(marker, " ")
-        self.characters = SPACE + "\n" + "".join(sorted(c for c in set(text) if c.isascii() and c.isprintable() and c != " "))
+        plain = sorted(c for c in set(text) if c.isascii() and c.isprintable() and c != " ")
+        self.characters = SPACE + "\n" + "".join(plain)
         n_merges = self.N_TOKENS - FIRST_CHARACTER - len(self.characters)
         self.tokens, self.merges = train(text, self.characters, n_merges)
         return Encoder(self.tokens, self.merges)
@@ -196,12 +197,20 @@ class CorpusVocabulary:
             text = text.replace(marker, own)
         return text
 
+    def text(self, parts):
+        """A text of the corpus [(text, carries loss)]."""
+        return self.translated("".join(part for part, _ in parts))
+
+    def prompt(self, question):
+        return f"<|turn>user\n{question}<turn|>\n<|turn>model\n"
+
     def encode(self, text):
-        return [BOS] + self.encoder.encode(self.translated(text))
+        return [BOS] + self.encoder.encode(text)
 
     def decode(self, ids):
-        assert all(i >= FIRST_CHARACTER for i in ids), "a byte or a special token in an answer"
-        return "".join(self.tokens[i] for i in ids).replace(SPACE, " ")
+        assert all(i >= FIRST_BYTE for i in ids), "a special token in an answer"
+        raw = (bytes([i - FIRST_BYTE]) if i < FIRST_CHARACTER else self.tokens[i].encode() for i in ids)
+        return b"".join(raw).decode(errors="replace").replace(SPACE, " ")
 
     def put_gguf(self, g, n_rows):
         assert self.encoder and n_rows == self.N_TOKENS

@@ -29,20 +29,6 @@ public:
     virtual std::int64_t vocab_rows() const noexcept = 0;
     /// The model as a plan for steps up to the key's sizes.
     virtual compute::Plan plan(const compute::PlanKey& key) const = 0;
-
-    /// Whether the model has a head that guesses further tokens (multi-token prediction). Then
-    /// plan() keeps the rows after its final norm, one for each token of the step (KeepRowsOp).
-    virtual bool has_draft_head() const noexcept { return false; }
-
-    /// The head as a plan. A row is a pair: a kept row f, named by StepInputs::carry_rows, of the
-    /// token at `positions`, and the token after that one in `tokens`. Keys and values go to the
-    /// pages of the row's position in a group of state(); the logits are those of the token that
-    /// comes next; the rows that lead to them are kept in turn, for guesses further ahead. Only
-    /// where has_draft_head().
-    virtual compute::Plan draft_plan(const compute::PlanKey& key) const {
-        return compute::Plan(key);
-    }
-
     /// What steps read: the roof of decoding.
     virtual const WeightTraffic& traffic() const noexcept = 0;
     /// Multiplications of matrix elements per token, only the chosen experts' and the head apart:

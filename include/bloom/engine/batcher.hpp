@@ -166,6 +166,18 @@ public:
 
     std::int32_t n_computed(SeqId id) const { return at(id).n_computed; }
 
+    /// Page tables of a running sequence, by group.
+    std::span<const std::vector<std::int32_t>> tables(SeqId id) const {
+        return at(id).state.tables;
+    }
+
+    /// Whether there are pages for n_draft guesses behind a running sequence's tokens; takes them,
+    /// from the cache at most.
+    bool has_place(SeqId id, std::int32_t n_draft) {
+        Seq& s = at(id);
+        return store_.ensure(s.state, static_cast<std::int64_t>(s.tokens.size()) + n_draft);
+    }
+
     bool has_work() const noexcept;
 
     std::int32_t n_waiting() const noexcept { return n_waiting_; }

@@ -61,15 +61,17 @@ struct EngineOptions {
     /// Bound on the time between tokens of running streams, kept by 99 of 100 steps as far as the
     /// machine allows: prompts get what is left below it. Needs step_took(). 0: none.
     std::int32_t inter_token_ms = 0;
-    /// Memory for snapshots of recurrent states, from which cached prefixes are continued, beside
-    /// the states of max_seqs running sequences. kAutomaticBytes: a quarter of kv_budget_bytes, at
-    /// least two snapshots. Too little for one: prefixes of such models are not cached.
+    /// Memory for snapshots of recurrent states, from which cached prefixes are continued.
+    /// kAutomaticBytes: a quarter of kv_budget_bytes, from it, but two snapshots at least. Too
+    /// little for one: prefixes of such models are not cached. The states of running sequences are
+    /// part of kv_budget_bytes too and may lower max_seqs.
     std::int64_t state_cache_bytes = kAutomaticBytes;
     /// Host memory for pages of preempted sequences; 0: they are always recomputed.
     std::int64_t swap_bytes = 0;
-    /// Prompt lookup: tokens that text seen before suggests are verified together. Changes no
-    /// token.
+    /// Guessed tokens are verified together: those of the model's own head where it has one,
+    /// otherwise those that text seen before suggests (prompt lookup). Changes no token.
     bool speculate = true;
+    bool draft_head = true; ///< without: prompt lookup for all models, and no head is loaded
     bool cache_prefixes = true;
     /// Directory of packed weights from earlier starts (compute::PackedCache); empty: none.
     std::filesystem::path packed_cache = {};
@@ -102,6 +104,8 @@ struct EngineCapacity {
     double prompt_tokens_per_s = 0;   ///< computed for prompts, likewise
     std::int64_t n_drafted = 0;       ///< tokens guessed and computed so far
     std::int64_t n_accepted = 0;      ///< those that came true
+    std::int64_t n_head_drafted = 0;  ///< of those, what the model's own head guessed
+    std::int64_t n_head_accepted = 0; ///< of them, those that came true
     std::int64_t n_preempted = 0;     ///< sequences that had to make way
     std::int64_t n_swapped = 0;       ///< of them, those whose pages were saved
 };

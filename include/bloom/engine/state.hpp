@@ -121,6 +121,8 @@ public:
     std::int64_t n_free() const noexcept;
     std::int64_t n_pages() const noexcept;
 
+    std::int64_t n_pages(std::size_t group) const noexcept { return pools_[group].size(); }
+
     /// Tokens of one sequence that fit if it had everything for itself.
     std::int64_t max_tokens() const noexcept;
 

@@ -45,6 +45,8 @@ struct NodeOptions {
     std::int64_t swap_bytes = 0;     ///< for sequences that had to make way, per model
     std::int32_t inter_token_ms = 0; ///< bound on the time between tokens; 0: none
     bool speculate = true;
+    bool draft_head = true;              ///< with speculate: a model's own head guesses
+    std::int64_t state_cache_bytes = -1; ///< for snapshots of recurrent states, per model
     bool precise = false;
     std::string packed_cache; ///< directory of packed weights; empty: none
 };

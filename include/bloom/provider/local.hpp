@@ -19,7 +19,10 @@ struct LocalOptions {
     std::int64_t kv_cache_bytes = 0; ///< 0: chosen from free memory
     std::int64_t swap_bytes = 0;     ///< for pages of preempted sequences, per model
     std::int32_t inter_token_ms = 0; ///< bound on the time between tokens; 0: none
-    bool speculate = true;           ///< prompt lookup
+    bool speculate = true;           ///< guessed tokens are verified together
+    bool draft_head = true;          ///< guessed by a model's own head where it has one
+    /// For snapshots of recurrent states, per model; -1: engine::EngineOptions decides.
+    std::int64_t state_cache_bytes = -1;
     bool precise = false;
     std::string packed_cache; ///< directory of packed weights; empty: none
     /// What models are recognised by, outliving the provider; nullptr: the built-in catalog. A

@@ -57,10 +57,12 @@ struct Capacity {
     std::shared_ptr<const ModelList> models; ///< never null
 
     // Since the start.
-    std::int64_t n_drafted = 0;   ///< tokens guessed by speculation
-    std::int64_t n_accepted = 0;  ///< of them, those that came true
-    std::int64_t n_preempted = 0; ///< sequences that had to make way for others
-    std::int64_t n_swapped = 0;   ///< of them, those that need not be recomputed
+    std::int64_t n_drafted = 0;       ///< tokens guessed by speculation
+    std::int64_t n_accepted = 0;      ///< of them, those that came true
+    std::int64_t n_head_drafted = 0;  ///< of those guessed, by a model's own head
+    std::int64_t n_head_accepted = 0; ///< of these, those that came true
+    std::int64_t n_preempted = 0;     ///< sequences that had to make way for others
+    std::int64_t n_swapped = 0;       ///< of them, those that need not be recomputed
 };
 
 /// The events of one request. Must be ended before it goes: by its last event or by cancel().

@@ -25,6 +25,54 @@ std::optional<Touches> touches(const RowOp& any) {
     return std::nullopt;
 }
 
+struct Renaming {
+    TensorId from;
+    TensorId to;
+
+    template <class... Ids>
+    void in(Ids&... ids) const {
+        ((ids = ids == from ? to : ids), ...);
+    }
+
+    void operator()(EmbedOp& op) const { in(op.out); }
+
+    void operator()(RmsNormOp& op) const { in(op.in, op.out); }
+
+    void operator()(MatmulOp& op) const { in(op.in, op.out); }
+
+    void operator()(AddOp& op) const { in(op.into, op.from, op.gate); }
+
+    void operator()(ScaleOp& op) const { in(op.x); }
+
+    void operator()(SoftcapOp& op) const { in(op.x); }
+
+    void operator()(RopeOp& op) const { in(op.x); }
+
+    void operator()(KvStoreOp& op) const { in(op.k, op.v); }
+
+    void operator()(AttentionOp& op) const { in(op.q, op.out); }
+
+    void operator()(GatedMulOp& op) const { in(op.gate, op.up, op.out); }
+
+    void operator()(RouteOp& op) const { in(op.logits, op.ids, op.weights); }
+
+    void operator()(MoeOp& op) const { in(op.in, op.ids, op.weights, op.out); }
+
+    void operator()(DeltaRuleOp& op) const { in(op.qkv, op.alpha, op.beta, op.out); }
+
+    void operator()(GatedNormOp& op) const { in(op.in, op.gate, op.out); }
+
+    void operator()(KeepRowsOp& op) const { in(op.in); }
+
+    void operator()(CarriedRowsOp& op) const { in(op.out); }
+
+    void operator()(ConcatOp& op) const { in(op.a, op.b, op.out); }
+
+    void operator()(GatherRowsOp& op) const { in(op.in, op.out); }
+
+    void operator()(LogitsOp& op) const { in(op.in); }
+};
+
 } // namespace
 
 std::optional<RowChain> chain_of(std::span<const RowOp> ops, const Plan& plan) {
@@ -53,55 +101,7 @@ bool reads_shared(const RowChain& chain, TensorId t) {
 }
 
 void rename(OpBody& body, TensorId from, TensorId to) {
-    struct Visitor {
-        TensorId from;
-        TensorId to;
-
-        template <class... Ids>
-        void in(Ids&... ids) const {
-            ((ids = ids == from ? to : ids), ...);
-        }
-
-        void operator()(EmbedOp& op) const { in(op.out); }
-
-        void operator()(RmsNormOp& op) const { in(op.in, op.out); }
-
-        void operator()(MatmulOp& op) const { in(op.in, op.out); }
-
-        void operator()(AddOp& op) const { in(op.into, op.from, op.gate); }
-
-        void operator()(ScaleOp& op) const { in(op.x); }
-
-        void operator()(SoftcapOp& op) const { in(op.x); }
-
-        void operator()(RopeOp& op) const { in(op.x); }
-
-        void operator()(KvStoreOp& op) const { in(op.k, op.v); }
-
-        void operator()(AttentionOp& op) const { in(op.q, op.out); }
-
-        void operator()(GatedMulOp& op) const { in(op.gate, op.up, op.out); }
-
-        void operator()(RouteOp& op) const { in(op.logits, op.ids, op.weights); }
-
-        void operator()(MoeOp& op) const { in(op.in, op.ids, op.weights, op.out); }
-
-        void operator()(DeltaRuleOp& op) const { in(op.qkv, op.alpha, op.beta, op.out); }
-
-        void operator()(GatedNormOp& op) const { in(op.in, op.gate, op.out); }
-
-        void operator()(KeepRowsOp& op) const { in(op.in); }
-
-        void operator()(CarriedRowsOp& op) const { in(op.out); }
-
-        void operator()(ConcatOp& op) const { in(op.a, op.b, op.out); }
-
-        void operator()(GatherRowsOp& op) const { in(op.in, op.out); }
-
-        void operator()(LogitsOp& op) const { in(op.in); }
-    };
-
-    std::visit(Visitor{from, to}, body);
+    std::visit(Renaming{from, to}, body);
 }
 
 } // namespace bloom::compute::cpu

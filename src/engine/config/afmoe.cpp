@@ -8,19 +8,21 @@ using hf::corrupt;
 using hf::Fields;
 using hf::unsupported;
 
-namespace {
-
-void set_family(ModelConfig& c) {
+void assume_afmoe(ModelConfig& c) {
     c.qk_norm = true;
     c.attn_gate = true;
     c.attn_post_norm = true;
     c.experts.selection_bias = true;
+    // The layers that see everything are those without positions.
+    c.unrotated_layers.clear();
+    for (const std::int64_t window : c.layer_windows)
+        c.unrotated_layers.push_back(window == 0 ? 1 : 0);
 }
 
-/// The layers that see everything are those without positions.
+namespace {
+
 void add_layer(bool full, std::int64_t window, ModelConfig& c) {
     c.layer_windows.push_back(full ? 0 : window);
-    c.unrotated_layers.push_back(full ? 1 : 0);
 }
 
 Result<> set_dense(std::string_view key, std::int64_t n_dense, ModelConfig& c) {
@@ -128,11 +130,11 @@ Result<> read_hf_layers(const Fields& f, ModelConfig& c) {
 } // namespace
 
 Result<> read_hf_afmoe(const Fields& f, const HfParts& parts, ModelConfig& c) {
-    set_family(c);
     BLOOM_OK(check_hf_switches(f));
     BLOOM_OK(read_hf_sizes(f, c));
     BLOOM_OK(read_hf_experts(f, c));
     BLOOM_OK(read_hf_layers(f, c));
+    assume_afmoe(c);
     BLOOM_OK(read_hf_rope(f, c));
     BLOOM_TRY(const bool scaled, f.boolean_or("mup_enabled", false));
     if (scaled) scale_embedding(c);
@@ -199,7 +201,6 @@ Result<> read_gguf_layers(const ArchKeys& keys, ModelConfig& c) {
 } // namespace
 
 Result<> read_gguf_afmoe(const ArchKeys& keys, const GgufFile& file, ModelConfig& c) {
-    set_family(c);
     BLOOM_TRY(c.n_layers, keys.integer("block_count", 1, kMaxLayers));
     BLOOM_TRY(c.d_model, keys.integer("embedding_length", 1, kMaxModelWidth));
     BLOOM_TRY(c.ctx_len, keys.integer("context_length", 1, kMaxCtxLen));
@@ -216,6 +217,7 @@ Result<> read_gguf_afmoe(const ArchKeys& keys, const GgufFile& file, ModelConfig
     BLOOM_TRY(c.norm_eps, keys.real("attention.layer_norm_rms_epsilon"));
     BLOOM_OK(read_gguf_experts(keys, c));
     BLOOM_OK(read_gguf_layers(keys, c));
+    assume_afmoe(c);
     BLOOM_OK(read_gguf_rope(keys, file, c));
     BLOOM_TRY(c.rope_theta, keys.real_or("rope.freq_base_swa", c.rope_theta));
     scale_embedding(c); // no key tells: always

@@ -30,6 +30,11 @@ Result<> read_gguf_rope(const ArchKeys& keys, const GgufFile& file, ModelConfig&
 Result<> read_hf_qwen35(const hf::Fields& top, const HfParts& parts, ModelConfig& c);
 Result<> read_gguf_qwen35(const ArchKeys& keys, const GgufFile& file, ModelConfig& c);
 
+// What all models of a family have, whatever their files say; sizes are there already.
+void assume_gemma4(ModelConfig& c);
+void assume_afmoe(ModelConfig& c);
+void assume_minimax_m2(ModelConfig& c);
+
 /// Gemma 4, with experts and without; of the sizes that have no embeddings in every layer.
 Result<> read_hf_gemma4(const hf::Fields& top, const HfParts& parts, ModelConfig& c);
 Result<> read_gguf_gemma4(const ArchKeys& keys, const GgufFile& file, ModelConfig& c);

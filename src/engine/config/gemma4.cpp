@@ -10,16 +10,16 @@ using hf::corrupt;
 using hf::Fields;
 using hf::unsupported;
 
-namespace {
-
-/// What all files of the family mean without saying it. The scale of embeddings is the root of the
-/// width as the reference has it, in bf16, for both containers.
-void set_family(ModelConfig& c) {
+// The scale of embeddings is the root of the width as the reference has it, in bf16, for both
+// containers.
+void assume_gemma4(ModelConfig& c) {
     c.qk_norm = true;
     c.attn_post_norm = true;
     const auto root = static_cast<float>(std::sqrt(static_cast<double>(c.d_model)));
     c.embed_scale = static_cast<double>(kernels::bf16_to_f32(kernels::f32_to_bf16(root)));
 }
+
+namespace {
 
 Error per_layer_embeddings(std::string_view key, std::int64_t width) {
     return unsupported("{} is {}; Gemma 4 with embeddings of its own in every layer (E2B, E4B) is "
@@ -149,7 +149,7 @@ Result<> read_hf_gemma4(const Fields& top, const HfParts& parts, ModelConfig& c)
     BLOOM_OK(read_hf_rotation(f, c));
     BLOOM_TRY(const bool tied, top.boolean_or("tie_word_embeddings", !parts.output_head));
     BLOOM_TRY(c.tied_output, f.boolean_or("tie_word_embeddings", tied));
-    set_family(c);
+    assume_gemma4(c);
     return {};
 }
 
@@ -260,7 +260,7 @@ Result<> read_gguf_gemma4(const ArchKeys& keys, const GgufFile& file, ModelConfi
     // Which pairs turn stands in a tensor: divisors of the full layers' frequencies.
     c.rope_scaling.kind = RopeScalingKind::factors;
     c.tied_output = file.find_tensor("output.weight") == nullptr;
-    set_family(c);
+    assume_gemma4(c);
     return {};
 }
 

@@ -8,13 +8,13 @@ using hf::corrupt;
 using hf::Fields;
 using hf::unsupported;
 
-namespace {
-
-void set_family(ModelConfig& c) {
+void assume_minimax_m2(ModelConfig& c) {
     c.qk_norm_whole = true;
     c.experts.sigmoid = true;
     c.experts.normalise = true; // whatever a file says
 }
+
+namespace {
 
 // --- Hugging Face
 // ---------------------------------------------------------------------------------
@@ -94,7 +94,7 @@ Result<> read_hf_rotation(const Fields& f, ModelConfig& c) {
 } // namespace
 
 Result<> read_hf_minimax_m2(const Fields& f, const HfParts& parts, ModelConfig& c) {
-    set_family(c);
+    assume_minimax_m2(c);
     BLOOM_OK(read_hf_sizes(f, c));
     BLOOM_OK(read_hf_switches(f, c));
     BLOOM_OK(read_hf_rotation(f, c));
@@ -106,7 +106,7 @@ Result<> read_hf_minimax_m2(const Fields& f, const HfParts& parts, ModelConfig& 
 // -----------------------------------------------------------------------------------------
 
 Result<> read_gguf_minimax_m2(const ArchKeys& keys, const GgufFile& file, ModelConfig& c) {
-    set_family(c);
+    assume_minimax_m2(c);
     BLOOM_TRY(c.n_layers, keys.integer("block_count", 1, kMaxLayers));
     BLOOM_TRY(c.d_model, keys.integer("embedding_length", 1, kMaxModelWidth));
     BLOOM_TRY(c.ctx_len, keys.integer("context_length", 1, kMaxCtxLen));

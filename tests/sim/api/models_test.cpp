@@ -61,6 +61,7 @@ public:
             info.id = text.substr(0, at);
             if (at != std::string::npos) info.catalog_id = text.substr(at + 1);
             info.context_length = 4096;
+            if (!info.catalog_id.empty()) info.max_output_length = 100;
             list.push_back(std::move(info));
         }
         models_ = std::make_shared<const registry::ModelList>(std::move(list));
@@ -72,7 +73,7 @@ public:
 
     std::unique_ptr<registry::EventStream>
     submit(std::shared_ptr<const gen::Generation> request) override {
-        asked_.push_back(request->model);
+        asked_.push_back(request->model + " " + std::to_string(request->limits.max_tokens));
         return std::make_unique<OneWord>();
     }
 
@@ -114,7 +115,7 @@ struct World {
     registry::Registry registry;
     scheduler::PermissiveAdmission admission;
     api::Services services{registry, admission, keys};
-    std::vector<std::string> asked; ///< models of requests, as the provider saw them
+    std::vector<std::string> asked; ///< models and token limits, as the provider saw them
     std::vector<Ask> asks;
     std::vector<Seen> seen;
 };
@@ -239,17 +240,18 @@ TEST(ModelsSim, TheCatalogIsPublic) {
     }
 }
 
-Ask chat(const std::string& model) {
+Ask chat(const std::string& model, int max_tokens = 0) {
     return {http::Method::post, "/v1/chat/completions",
-            R"({"model":")" + model + R"(","messages":[{"role":"user","content":"hi"}]})"};
+            R"({"model":")" + model + R"(","max_tokens":)" + std::to_string(max_tokens) +
+                R"(,"messages":[{"role":"user","content":"hi"}]})"};
 }
 
 TEST(ModelsSim, RequestsMayUseEveryNameAndAreAnsweredUnderIt) {
     World w({"my-gemma=" + kGemma, "mine"});
-    w.asks = {chat("gemma-4-26b"), chat(kGemma),         chat("my-gemma"),
-              chat("mine"),        chat("trinity-mini"), chat("nobody/knows")};
+    w.asks = {chat("gemma-4-26b"), chat(kGemma, 7),      chat("my-gemma", 101),
+              chat("mine", 101),   chat("trinity-mini"), chat("nobody/knows")};
     run(w);
-    EXPECT_EQ(w.asked, (Ids{"my-gemma", "my-gemma", "my-gemma", "mine"}));
+    EXPECT_EQ(w.asked, (Ids{"my-gemma 100", "my-gemma 7", "my-gemma 100", "mine 101"}));
     EXPECT_NE(w.seen[0].body.find(R"("model":"gemma-4-26b")"), std::string::npos);
     EXPECT_NE(w.seen[1].body.find("\"model\":\"" + kGemma + "\""), std::string::npos);
     // The catalog's, which nobody serves here, and one that does not exist.

@@ -392,8 +392,8 @@ TEST(DamagedGoldens, SafetensorsThatAreOverEachOtherOrTurned) {
 
 TEST(DamagedGoldens, EveryMemberOfAConfiguration) {
     constexpr const char* kTexts[] = {"0",     "1",    "-1",   "2147483648", "9223372036854775808",
-                                       "1e308", "0.5",  "null", "\"\"",       "[]",
-                                       "{}",    "true", "[1]"};
+                                      "1e308", "0.5",  "null", "\"\"",       "[]",
+                                      "{}",    "true", "[1]"};
     for (const fs::path& path : golden_models(false)) {
         SCOPED_TRACE(path);
         const Directory good(path);

@@ -228,7 +228,7 @@ struct Fault {
 
 TEST(HfConfig, EveryFaultIsNamed) {
     const std::vector<Fault> faults = {
-        {"gemma4", "", Code::unsupported, "\"gemma4\""},
+        {"gemma3", "", Code::unsupported, "\"gemma3\""},
         {"qwen3_moe", "", Code::corrupt, "\"num_experts\" is missing"},
         {"", "", Code::unsupported, "model_type \"\""},
         {"llama", R"(,"num_hidden_layers":null)", Code::corrupt,

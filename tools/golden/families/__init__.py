@@ -16,8 +16,8 @@ NOISE            relative noise of every product: prompts on whose int8 logits i
                  families where a rounding that lies on an edge spoils more than its own token
 N_NOISY, N_STEADY   how many references with noise are asked for that, and how many others have to decode the same int8
                  text; otherwise a few and none
-Reference.edge   (i, h) -> how near an activation of layer i that goes into a state comes to the edge between two
-                 codes, in codes; for families with such states
+Reference.edge   (i, h) -> how near an activation of layer i that goes into keys, values or a state comes to the edge
+                 between two codes, in codes: a cheaper condition, for the layers by themselves only
 EXTRAS           {name: function(out_dir)} for files that belong to no case
 self_check       (): raises where one of the family's features does not matter or two forms disagree
 """

@@ -164,7 +164,8 @@ def write_gguf(case, c, weights):
         kind = "f32" if w.ndim == 1 or name.endswith("w_router") else case["kind"]
         raw, values[name], formats[name] = writers.encode(w, kind)
         g.add(full_name(name, GGUF_NAMES, "blk"), w.shape, kind, raw)
-    return writers.Written({"model.gguf": g.build()}, values, formats, {"route_scale": float(np.float32(c.route_scale))})
+    scale = float(np.float32(c.route_scale))
+    return writers.Written({"model.gguf": g.build()}, values, formats, {"route_scale": scale})
 
 
 def hf_config(case, c):
@@ -207,7 +208,8 @@ def write_directory(case, c, weights):
             tensors.append((full, w.shape, kind, raw))
     if not mlx:  # as old files have them, to be passed over
         frequencies = powers(c.theta, c.head_dim // 2, c.head_dim).astype(np.float32)
-        tensors.append(("model.layers.0.self_attn.rotary_emb.inv_freq", frequencies.shape, "f32", frequencies.tobytes()))
+        tensors.append(("model.layers.0.self_attn.rotary_emb.inv_freq", frequencies.shape, "f32",
+                        frequencies.tobytes()))
     files = writers.directory(hf_config(case, c), tensors, "mlx" if mlx else "pt", case.get("shards", 1),
                               VOCABULARY.hf_files())
     return writers.Written(files, values, formats)
@@ -250,8 +252,8 @@ class Reference(Breakable):
         late = self.wrong("norms after the rotation")
         if not late:
             q, k = normed(q, k)
-        mistaken = self.wrong("rotation on full layers") if c.is_full(i) else self.wrong("no rotation on sliding layers")
-        if c.is_full(i) == mistaken:
+        mistake = "rotation on full layers" if c.is_full(i) else "no rotation on sliding layers"
+        if c.is_full(i) == self.wrong(mistake):
             inverse = powers(c.theta, c.head_dim // 2, c.head_dim)
             q, k = self.rotated(q, inverse), self.rotated(k, inverse)
         if late:

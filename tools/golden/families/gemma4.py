@@ -81,8 +81,8 @@ def corpus_texts():
 
 TRAINED = {
     "gemma4-trained": dict(
-        container="gguf", kind="q8_0", seed=45, vocabulary=vocab_pieces.CorpusVocabulary(1024, corpus_texts),
-        config=Config("sssssf", 96, 4, 32, 2, 64, 1, 160, 4, 2, 64, window=32, rows=1024, ctx=4096, fresh=True)),
+        container="gguf", kind="q8_0", seed=45, vocabulary=vocab_pieces.CorpusVocabulary(2048, corpus_texts),
+        config=Config("sssssf", 96, 4, 32, 2, 64, 1, 160, 4, 2, 64, window=32, rows=2048, ctx=4096, fresh=True)),
 }
 
 GGUF_NAMES = {

@@ -7,9 +7,10 @@ import numpy as np
 import torch
 
 from golden import containers, delta_rule, qwen35_batch, qwen35_check, vocab, writers
-from golden.reference import GROUP, Base, edge_distance, silu
+from golden.reference import Base, silu
 
 ROWS = 304  # of the embedding: four more than there are tokens
+N_NOISY, N_STEADY = 24, 12
 NOISE = 2e-7  # relative, of every product: int8 prompts on whose result it shows are not used
 EXTRAS = {"delta_rule": delta_rule.write}
 
@@ -57,10 +58,10 @@ class Config:
 # Draft heads in three of them; only one model can have heads of 128 without growing large.
 CASES = {
     "qwen35-gguf-q8_0": dict(
-        container="gguf", kind="q8_0", seed=31,
+        container="gguf", kind="q8_0", seed=31, int8_tokens=18,
         config=Config("qwen35", 5, 96, 4, 2, 32, 8, 2, 4, 32, 32, ffn=96, mtp=True)),
     "qwen35-mlx-affine8": dict(
-        container="mlx", kind="affine8", seed=32, shards=2, vision=True,
+        container="mlx", kind="affine8", seed=32, int8_tokens=18, shards=2, vision=True,
         config=Config("qwen35", 6, 64, 3, 1, 64, 16, 2, 6, 32, 32, ffn=64, interval=3)),
     "qwen35-hf-bf16": dict(
         container="hf", kind="bf16", seed=33, vision=True,
@@ -459,10 +460,6 @@ class Reference(Base):
         share = torch.sigmoid(self.unquantised(f"{i}.w_shared_gate", v))
         margin = (order.values[:, k - 1] - order.values[:, k]) / routed.pow(2).mean(-1).sqrt()
         return out + share * self.swiglu(i, v, int8, "_shexp"), margin
-
-    def edge(self, i, h):
-        group = GROUP.get(self.formats[f"{i}.wq" if self.c.is_full(i) else f"{i}.w_qkv"])
-        return edge_distance(self.rms(h, f"{i}.attn_norm"), group) if group else math.inf
 
     def layer(self, i, h, int8):
         u = self.rms(h, f"{i}.attn_norm")
