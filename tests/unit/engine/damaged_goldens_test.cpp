@@ -285,9 +285,7 @@ struct Directory {
                 tensors.push_back(tensor);
             models.push_back(std::move(*model));
         }
-        const bool has_head = std::ranges::any_of(
-            tensors, [](const TensorInfo& t) { return t.name == "lm_head.weight"; });
-        const auto read_config = read_hf_config(config_json, has_head);
+        const auto read_config = read_hf_config(config_json, find_hf_parts(tensors));
         if (!read_config) return std::string(read_config.error().message());
         const auto weights =
             load_hf_weights(read_config->model, read_config->quantization, tensors);
