@@ -105,19 +105,18 @@ struct RecurrentStep {
 
 /// Where the rows of a step lie between convolution and delta rule, in floats: by head, so that
 /// each is one stream. q, k [n_k_heads, rows, k_dim], v [n_v_heads, rows, v_dim], gates [rows,
-/// gate_stride]; of confirmed rows keys [n_k_heads, confirmed, k_dim] and decays; a row of zeros
-/// for what lies before a sequence.
+/// gate_stride]; of confirmed rows keys [n_k_heads, confirmed, k_dim] and decays; at first a row of
+/// zeros for what lies before a sequence.
 struct DeltaLayout {
     std::int64_t rows, confirmed;
-    std::int64_t q, k, v, decay, beta, confirmed_k, confirmed_decay, zeros, end;
+    std::int64_t zeros, q, k, v, decay, beta, confirmed_k, confirmed_decay, end;
 };
 
 inline DeltaLayout delta_layout(const StatePool& pool, std::int64_t rows) noexcept {
     DeltaLayout l{};
     l.rows = rows;
     l.confirmed = std::min(rows, pool.n_slots) * kMaxPendingRows;
-    // First, so that every plan finds them where no other plan writes.
-    l.zeros = 0;
+    l.zeros = 0; // in one place for all plans: none may write there
     l.q = (pool.channels() + 15) / 16 * 16;
     l.k = l.q + rows * pool.k_width();
     l.v = l.k + rows * pool.k_width();
