@@ -232,7 +232,7 @@ private:
             const std::uint64_t f = carried_.at(static_cast<std::size_t>(in.carry_rows[r]));
             Slot* const own = find(in, s, 0, p);
             ASSERT_NE(own, nullptr);
-            EXPECT_FALSE(std::ranges::contains(written, own)) << "written by two sequences";
+            EXPECT_EQ(std::ranges::find(written, own), written.end()) << "written by two sequences";
             written.push_back(own);
             hashes_[r] = chain(f, in.tokens[r]);
             own->draft = hashes_[r];
