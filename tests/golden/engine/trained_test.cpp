@@ -1,6 +1,7 @@
 // Small models that were trained for some hundred steps: the whole way from a chat message to an
 // answer, which must be the trainer's and consist of words of its corpus; and that guessing by the
 // model's own head changes no token.
+#include <algorithm>
 #include <set>
 #include <string>
 #include <vector>
