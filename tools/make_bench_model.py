@@ -8,7 +8,8 @@ usage: tools/make_bench_model.py [--gigabytes 1.0 | --layers N] [--seed 1] OUT.g
                                  --expert-ffn 768 --layers 4 OUT.gguf
 
 A shape is a file of bench/shapes or the name of one; single sizes may be changed beside it. Attention windows and layers
-without experts among others with them are left out, for llama.cpp's qwen3moe has neither.
+without experts among others with them are left out, for llama.cpp's qwen3moe has neither. Gemma 4, AFMoE and MiniMax M2
+become a qwen3moe of their sizes, without what only they have.
 Needs nothing but Python. The same arguments give the same file.
 """
 import argparse
@@ -63,6 +64,13 @@ def read_shape(name: str) -> dict:
         if equals:
             out[key] = int(value) if value.isdigit() else value
     return out
+
+
+def as_written(m: dict) -> dict:
+    """The nearest architecture that this tool writes."""
+    if m["arch"] in ("gemma4", "afmoe", "minimax-m2"):
+        m |= {"arch": "qwen3moe", "shared_ffn_dim": 0}
+    return m
 
 
 def is_hybrid(m: dict) -> bool:
@@ -209,7 +217,7 @@ def main() -> None:
     m = dict(DEFAULTS)
     if options.shape:
         m |= {"name": pathlib.Path(options.shape).stem if "/" in options.shape else options.shape, "ffn_dim": 0}
-        m |= read_shape(options.shape)
+        m |= as_written(read_shape(options.shape))
     m |= {key: value for key in FLAGS.values() if (value := getattr(options, key)) is not None}
     if m["arch"] not in ("llama", "qwen3", "qwen3moe", "qwen35", "qwen35moe"):
         raise SystemExit(f"--arch {m['arch']}: llama, qwen3, qwen3moe, qwen35 and qwen35moe are possible")

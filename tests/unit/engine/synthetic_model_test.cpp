@@ -198,7 +198,10 @@ TEST(SyntheticModel, WeightsHaveTheRightSize) {
         for (const WeightView& view : model.weights().all()) {
             if (is_vector_role(view.role) || is_expert_role(view.role)) continue;
             const auto m = model.matrix(view, scratch);
-            EXPECT_NEAR(deviation_of(m) * std::sqrt(static_cast<double>(m.k)), 1.0, 0.06)
+            // Scales vary by a quarter, so few groups are off by more.
+            const auto n_groups = static_cast<double>(m.rows * m.k / kernels::group_size(m.format));
+            EXPECT_NEAR(deviation_of(m) * std::sqrt(static_cast<double>(m.k)), 1.0,
+                        0.03 + 0.6 / std::sqrt(n_groups))
                 << to_string(view.role);
             const auto same = model.matrix(view, again);
             EXPECT_EQ(scratch, again);
