@@ -163,6 +163,8 @@ EngineHost::Totals EngineHost::totals() const {
         out.queued += c.queued;
         out.n_drafted += c.n_drafted;
         out.n_accepted += c.n_accepted;
+        out.n_head_drafted += c.n_head_drafted;
+        out.n_head_accepted += c.n_head_accepted;
         out.n_preempted += c.n_preempted;
         out.n_swapped += c.n_swapped;
     }

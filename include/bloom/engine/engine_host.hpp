@@ -62,6 +62,8 @@ public:
         std::int32_t queued = 0;
         std::int64_t n_drafted = 0;
         std::int64_t n_accepted = 0;
+        std::int64_t n_head_drafted = 0;
+        std::int64_t n_head_accepted = 0;
         std::int64_t n_preempted = 0;
         std::int64_t n_swapped = 0;
     };

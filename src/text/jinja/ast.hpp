@@ -126,6 +126,7 @@ struct Stmt {
     Target target;
     NameId name = 0;
     bool recursive = false;
+    bool uses_loop = false; ///< a loop whose body mentions `loop`
     bool uses_varargs = false;
     bool uses_kwargs = false;
     bool uses_caller = false;

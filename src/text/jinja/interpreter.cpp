@@ -248,9 +248,37 @@ Result<> Interpreter::filter_items(const Stmt& stmt, std::vector<Value>& items) 
     return {};
 }
 
+/// `for ... if test` whose body does not ask where the loop is: each item is tested when its turn
+/// comes, so that the test sees what the body has done to a namespace.
+Result<> Interpreter::run_tested_loop(const Stmt& stmt, const std::vector<Value>& items) {
+    const std::uint32_t before = push_scope(current_);
+    bool any = false;
+    for (const Value& item : items) {
+        BLOOM_OK(budget_.spend(1));
+        renew_scope();
+        BLOOM_OK(assign(stmt.target, item));
+        BLOOM_TRY(const Value test, eval(*stmt.test));
+        if (!truthy(test)) continue;
+        any = true;
+        BLOOM_TRY(const Flow flow, execute(stmt.body));
+        if (flow == Flow::break_loop) break;
+    }
+    if (!any) {
+        renew_scope();
+        BLOOM_OK(execute(stmt.otherwise));
+    }
+    pop_scope(before);
+    return {};
+}
+
 Result<> Interpreter::run_loop(const Stmt& stmt, std::vector<Value> items, std::uint32_t depth) {
     if (++depth_ > kMaxEvaluationDepth) {
         return Error{Code::limit_reached, "the chat template recurses too deeply"};
+    }
+    if (stmt.test && !stmt.uses_loop && !stmt.recursive) {
+        BLOOM_OK(run_tested_loop(stmt, items));
+        --depth_;
+        return {};
     }
     if (stmt.test) BLOOM_OK(filter_items(stmt, items));
     const ScopeRef outside = here();

@@ -113,6 +113,7 @@ private:
     Result<> execute_output(const Stmt& stmt);
     Result<Flow> execute_loop(const Stmt& stmt);
     Result<> filter_items(const Stmt& stmt, std::vector<Value>& items);
+    Result<> run_tested_loop(const Stmt& stmt, const std::vector<Value>& items);
     Result<> run_loop(const Stmt& stmt, std::vector<Value> items, std::uint32_t depth);
     Result<> execute_set_block(const Stmt& stmt);
     Result<> execute_filter_block(const Stmt& stmt);

@@ -229,9 +229,13 @@ Result<Stmt> Parser::parse_for() {
     skip_op(":");
     BLOOM_OK(expect(TokenKind::block_end, "'%}'"));
     std::string found;
+    std::set<NameId> outer;
+    outer.swap(seen_);
     ++loops_;
     auto body = parse_body({"endfor", "else"}, &found);
     --loops_;
+    stmt.uses_loop = seen_.erase(kNameLoop) > 0; // a loop around this one has a `loop` of its own
+    seen_.insert(outer.begin(), outer.end());
     BLOOM_TRY(stmt.body, std::move(body));
     next();
     if (found == "else") {

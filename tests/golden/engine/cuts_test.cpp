@@ -48,7 +48,7 @@ TEST_P(Cuts, ChangeNothing) {
     const auto ids = some_tokens(7, 150);
     const Rows whole = in_pieces(runner, ids, ids.size());
     ASSERT_EQ(whole.size(), ids.size());
-    for (const std::size_t cut : {64, 128, 7, 1}) {
+    for (const std::size_t cut : {64U, 128U, 7U, 1U}) {
         // By EXPECT_TRUE: nobody wants to see the numbers.
         EXPECT_TRUE(in_pieces(runner, ids, cut) == whole) << "pieces of " << cut;
     }
