@@ -214,6 +214,8 @@ def make_case(family, name, case, out_dir):
             for other in noisy:
                 other.noise = LAYER_NOISE * family.NOISE
             layers = {"ids": ids, "layers": layer_checks(reference, noisy, ids, kept, case_dir, lambda: redraw(length))}
+            for other in noisy:
+                other.noise = family.NOISE
         precise = results["precise"][0]
         print(f"{name}: {length} tokens, {draws} draws, logits rms {precise.pow(2).mean().sqrt():.2f}, "
               f"int8 differs by {relative(reference.logits(ids, True), precise):.1e}, float32 by {sensitivity:.1e}",
@@ -223,7 +225,7 @@ def make_case(family, name, case, out_dir):
               "layer_checks": layers,
               "weight_checks": weight_checks(written.values | written.stored)}
     if hasattr(family, "add_checks"):
-        family.add_checks(case, reference, roughs[0], golden, case_dir)
+        family.add_checks(case, reference, roughs, golden, case_dir)
     (case_dir / "golden.json").write_text(json.dumps(golden, indent=1) + "\n")
 
 

@@ -10,8 +10,8 @@ Reference        (config, values, formats, dtype=torch.float64, **written.extra)
 and where it needs them
 
 VOCABULARY       what has N_TOKENS and TEXT_IDS (first, end); otherwise the module golden.vocab
-add_checks       (case, reference, rough, golden, case_dir): adds to what becomes golden.json, and files beside it;
-                 rough is the reference in float32
+add_checks       (case, reference, roughs, golden, case_dir): adds to what becomes golden.json, and files beside it;
+                 roughs are the reference in float32 and those with noise
 NOISE            relative noise of every product: prompts on whose int8 logits it shows are drawn again; for
                  families where a rounding that lies on an edge spoils more than its own token
 N_NOISY, N_STEADY   how many references with noise are asked for that, and how many others have to decode the same int8

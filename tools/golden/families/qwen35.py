@@ -10,7 +10,7 @@ from golden import containers, delta_rule, qwen35_batch, qwen35_check, vocab, wr
 from golden.reference import Base, silu
 
 ROWS = 304  # of the embedding: four more than there are tokens
-N_NOISY, N_STEADY = 24, 12
+N_NOISY, N_STEADY = 24, 6
 NOISE = 2e-7  # relative, of every product: int8 prompts on whose result it shows are not used
 EXTRAS = {"delta_rule": delta_rule.write}
 
@@ -58,20 +58,20 @@ class Config:
 # Draft heads in three of them; only one model can have heads of 128 without growing large.
 CASES = {
     "qwen35-gguf-q8_0": dict(
-        container="gguf", kind="q8_0", seed=31, int8_tokens=18,
+        container="gguf", kind="q8_0", seed=31, int8_tokens=5,
         config=Config("qwen35", 5, 96, 4, 2, 32, 8, 2, 4, 32, 32, ffn=96, mtp=True)),
     "qwen35-mlx-affine8": dict(
-        container="mlx", kind="affine8", seed=32, int8_tokens=18, shards=2, vision=True,
+        container="mlx", kind="affine8", seed=32, int8_tokens=5, shards=2, vision=True,
         config=Config("qwen35", 6, 64, 3, 1, 64, 16, 2, 6, 32, 32, ffn=64, interval=3)),
     "qwen35-hf-bf16": dict(
         container="hf", kind="bf16", seed=33, vision=True,
         config=Config("qwen35", 5, 64, 4, 2, 32, 8, 1, 2, 128, 128, ffn=96, full=(2, 4), mtp=True)),
     "qwen35moe-gguf-q8_0": dict(
-        container="gguf", kind="q8_0", seed=34,
+        container="gguf", kind="q8_0", seed=34, int8_tokens=5,
         config=Config("qwen35moe", 4, 64, 4, 1, 64, 16, 2, 4, 32, 32, interval=2, mtp=True,
                       n_experts=6, top_k=2, expert_ffn=32, shared_ffn=64)),
     "qwen35moe-mlx-affine8": dict(
-        container="mlx", kind="affine8", seed=35,
+        container="mlx", kind="affine8", seed=35, int8_tokens=5,
         config=Config("qwen35moe", 3, 64, 2, 1, 64, 16, 1, 3, 64, 64, full=(1,),
                       n_experts=5, top_k=3, expert_ffn=64, shared_ffn=64)),
     "qwen35moe-hf-bf16": dict(
@@ -507,7 +507,7 @@ def draft_chain(reference, ids, following, int8, drafts=None):
     return f, own, logits
 
 
-def add_checks(case, reference, rough, golden, case_dir):
+def add_checks(case, reference, roughs, golden, case_dir):
     if not reference.c.mtp:
         return
     golden["mtp"] = []
@@ -518,8 +518,8 @@ def add_checks(case, reference, rough, golden, case_dir):
                 continue
             int8, following = mode == "int8", prompt[f"greedy_{mode}"][0]
             f, drafts, logits = draft_chain(reference, prompt["ids"], following, int8)
-            other = draft_chain(rough, prompt["ids"], following, int8, drafts)[2]
-            if float((other.double() - logits).norm() / logits.norm()) > 3e-4:
+            others = (draft_chain(rough, prompt["ids"], following, int8, drafts)[2] for rough in roughs)
+            if any(float((other.double() - logits).norm() / logits.norm()) > 3e-4 for other in others):
                 print(f"  no {mode} draft for prompt {i}: a rounding lies on an edge")
                 continue
             kept = prompt["n_logits_positions"] + DRAFTS - 1
