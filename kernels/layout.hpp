@@ -64,7 +64,7 @@ static constexpr std::size_t packed_size(WeightFormat format, std::int64_t rows,
 
 /// What a token's group takes at most in KernelTable::order_activations, in any table: codes
 /// widened to 16 bit, scale, start of the dot product, sum.
-static constexpr std::size_t ordered_group_bytes_max(int group) noexcept {
+[[maybe_unused]] static constexpr std::size_t ordered_group_bytes_max(int group) noexcept {
     return 2 * static_cast<std::size_t>(group) + 12;
 }
 

@@ -443,7 +443,7 @@ void CpuBackend::run_moe_gate_up(const MoeRegion& region, int worker) {
     while (i < n_tasks) {
         const ExpertTask task = s.tasks[i];
         const std::int64_t rows = gate_block_rows(s.order.count(task.expert));
-        QuantisedActivations inputs[2];
+        QuantisedActivations inputs[2] = {}; // none where it is not quantised
         take_inputs(s, task.expert, inputs);
         for (std::int64_t at = task.begin; at < task.end; at += rows) {
             const std::int64_t end = std::min<std::int64_t>(at + rows, task.end);

@@ -105,26 +105,26 @@ struct RecurrentStep {
 
 /// Where the rows of a step lie between convolution and delta rule, in floats: by head, so that
 /// each is one stream. q, k [n_k_heads, rows, k_dim], v [n_v_heads, rows, v_dim], gates [rows,
-/// gate_stride]; of confirmed rows keys [n_k_heads, confirmed, k_dim] and decays; a row of zeros
-/// for what lies before a sequence.
+/// gate_stride]; of confirmed rows keys [n_k_heads, confirmed, k_dim] and decays; at first a row of
+/// zeros for what lies before a sequence.
 struct DeltaLayout {
     std::int64_t rows, confirmed;
-    std::int64_t q, k, v, decay, beta, confirmed_k, confirmed_decay, zeros, end;
+    std::int64_t zeros, q, k, v, decay, beta, confirmed_k, confirmed_decay, end;
 };
 
 inline DeltaLayout delta_layout(const StatePool& pool, std::int64_t rows) noexcept {
     DeltaLayout l{};
     l.rows = rows;
     l.confirmed = std::min(rows, pool.n_slots) * kMaxPendingRows;
-    l.q = 0;
+    l.zeros = 0; // in one place for all plans: none may write there
+    l.q = (pool.channels() + 15) / 16 * 16;
     l.k = l.q + rows * pool.k_width();
     l.v = l.k + rows * pool.k_width();
     l.decay = l.v + rows * pool.v_width();
     l.beta = l.decay + rows * pool.gate_stride();
     l.confirmed_k = l.beta + rows * pool.gate_stride();
     l.confirmed_decay = l.confirmed_k + l.confirmed * pool.k_width();
-    l.zeros = l.confirmed_decay + l.confirmed * pool.gate_stride();
-    l.end = l.zeros + pool.channels();
+    l.end = l.confirmed_decay + l.confirmed * pool.gate_stride();
     return l;
 }
 

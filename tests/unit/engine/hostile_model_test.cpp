@@ -7,6 +7,7 @@
 #include <bloom/engine/engine.hpp>
 
 #include "support/engine_fixture.hpp"
+#include "support/tiny_qwen35.hpp"
 
 /// Files that somebody has tampered with, all the way through an engine: refused, or they work.
 namespace bloom::engine {
@@ -74,6 +75,25 @@ TEST(HostileModel, ChangedBytesAreRefusedOrServed) {
     }
     EXPECT_GT(served, 40);
     EXPECT_LT(served, 400);
+}
+
+TEST(HostileModel, ChangedBytesOfHybridModelsAreRefusedOrServed) {
+    compute::SerialTeam team;
+    Rng rng(35);
+    int served = 0;
+    constexpr int kRounds = 160;
+    for (int round = 0; round < kRounds; ++round) {
+        const test::TinyQwen35 shape{.experts = round % 2 == 0, .draft = round % 3 == 0};
+        std::vector<std::uint8_t> image = test::tiny_qwen35_gguf(shape).build();
+        const std::size_t reach = round % 4 == 0 ? image.size() : 1600; // mostly the sizes
+        for (std::uint64_t n = 1 + rng.below(3); n > 0; --n) {
+            const auto at = static_cast<std::size_t>(24 + rng.below(reach - 24));
+            image[at] = static_cast<std::uint8_t>(rng.below(256));
+        }
+        served += survives(std::move(image), team) ? 1 : 0;
+    }
+    EXPECT_GT(served, 10);
+    EXPECT_LT(served, kRounds);
 }
 
 TEST(HostileModel, WeightsThatAreNoNumbersGiveTokensAllTheSame) {
