@@ -86,8 +86,8 @@ bool contains_any(std::string_view message, const std::vector<std::string>& name
 
 /// What the checks of a whole configuration call its numbers; each message has the value as well.
 const std::vector<std::string> kQuantities{
-    "heads",      "head dimension", "layers",  "expert", "rope",  "epsilon", "window",
-    "vocabulary", "context",        "rotated", "conv",   "width", "linear",  "draft"};
+    "values of",  "heads",   "head dimension", "layers", "expert", "rope",   "epsilon", "window",
+    "vocabulary", "context", "rotated",        "conv",   "width",  "linear", "draft"};
 
 /// Reads everything of a model that was accepted.
 void use(const ModelFile& model, const Bytes& image) {
@@ -165,8 +165,10 @@ TEST(DamagedGoldens, EveryNumberOfAGgufHeader) {
                                       field.kind == GgufField::Kind::dim ||
                                       field.kind == GgufField::Kind::offset;
                 if (of_place) EXPECT_NE(why, "") << field.owner << " " << value;
-                // Another length or type moves all that follows, so that names are lost.
-                const bool in_place = field.kind == GgufField::Kind::number || of_place ||
+                // Another length, type or rank moves all that follows, so that names are lost.
+                const bool in_place = field.kind == GgufField::Kind::number ||
+                                      field.kind == GgufField::Kind::dim ||
+                                      field.kind == GgufField::Kind::offset ||
                                       field.kind == GgufField::Kind::tensor_type;
                 if (why.empty() || !in_place) continue;
                 EXPECT_TRUE(contains_any(why, good.names) || contains_any(why, kQuantities))

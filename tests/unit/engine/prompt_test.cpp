@@ -22,9 +22,15 @@ std::vector<std::uint8_t> gemma_like(const char* chat_template, bool add_bos = t
     std::vector<std::string> tokens{"<pad>",   "<eos>",   "<bos>",           "<unk>",
                                     "<|turn>", "<turn|>", "<|tool_response>"};
     std::vector<std::int32_t> types{3, 3, 3, 2, 3, 3, 4};
-    for (char c = 'a'; tokens.size() < 40; ++c) {
-        tokens.push_back(c <= 'z' ? std::string(1, c) : "<unused" + std::string(1, c) + ">");
-        types.push_back(c <= 'z' ? 1 : 5);
+    for (char c = 'a'; c <= 'z'; ++c) {
+        tokens.emplace_back(1, c);
+        types.push_back(1);
+    }
+    tokens.emplace_back("ab"); // 33
+    types.push_back(1);
+    while (tokens.size() < 40) {
+        tokens.push_back("<unused" + std::to_string(tokens.size()) + ">");
+        types.push_back(5);
     }
     w.put_string("tokenizer.ggml.model", "gemma4");
     w.put_string("tokenizer.ggml.pre", "gemma4");
@@ -32,12 +38,6 @@ std::vector<std::uint8_t> gemma_like(const char* chat_template, bool add_bos = t
     w.put_array("tokenizer.ggml.token_type", test::GgufWriter::kI32, types);
     w.put_array("tokenizer.ggml.scores", test::GgufWriter::kF32, std::vector<float>(40, 0.0F));
     w.put_strings("tokenizer.ggml.merges", {"a b"});
-    tokens[33] = "ab";
-    w.remove("tokenizer.ggml.tokens");
-    w.put_strings("tokenizer.ggml.tokens", tokens);
-    types[33] = 1;
-    w.remove("tokenizer.ggml.token_type");
-    w.put_array("tokenizer.ggml.token_type", test::GgufWriter::kI32, types);
     w.put_u32("tokenizer.ggml.eos_token_id", 1);
     w.put_u32("tokenizer.ggml.bos_token_id", kBos);
     w.put_bool("tokenizer.ggml.add_bos_token", add_bos);
