@@ -126,7 +126,8 @@ public:
     virtual void read_page(KvPoolId pool, std::int32_t page, std::span<std::byte> out) = 0;
     virtual void write_page(KvPoolId pool, std::int32_t page, std::span<const std::byte> in) = 0;
 
-    /// Reserves slots [0, n_slots) for recurrent states; at most once. Contents start undefined.
+    /// Reserves slots [0, n_slots) for recurrent states; at most once, and before plans that use
+    /// them are compiled. Contents start undefined.
     /// Errors: out_of_memory, unsupported (dimensions).
     virtual Result<> allocate_states(const RecurrentSpec& spec, std::int64_t n_slots) = 0;
     /// Makes the first n_confirmed pending rows of a slot part of its state and forgets the others.

@@ -182,11 +182,13 @@ TEST(DeltaRule, AgreesWithTheOracle) {
     }
 }
 
-/// Sequences driven at random: cuts, guesses that hold or not, copies, snapshots.
+/// Sequences driven at random: plans of several sizes, cuts, guesses that hold or not, copies,
+/// snapshots.
 class Driver {
 public:
-    Driver(DeltaModel& model, CompiledId plan, const std::vector<Alone>& alone, Rng& rng)
-        : m_(model), plan_(plan), alone_(alone), rng_(rng) {
+    Driver(DeltaModel& model, std::vector<CompiledId> plans, const std::vector<Alone>& alone,
+           Rng& rng)
+        : m_(model), plans_(std::move(plans)), alone_(alone), rng_(rng) {
         for (std::size_t i = 0; i < alone.size(); ++i)
             runs_.push_back({i, static_cast<std::int32_t>(i)});
         for (std::int32_t s = 0; s < 3; ++s)
@@ -209,7 +211,7 @@ public:
             add(runs_[i], parts, taken);
         }
         if (parts.empty()) return;
-        ASSERT_TRUE(m_.run(plan_, parts));
+        ASSERT_TRUE(m_.run(plans_[rng_.below(plans_.size())], parts));
         check(parts, taken);
         if (!testing::Test::HasFatalFailure()) between_steps();
     }
@@ -309,7 +311,7 @@ private:
     }
 
     DeltaModel& m_;
-    CompiledId plan_;
+    std::vector<CompiledId> plans_;
     const std::vector<Alone>& alone_;
     Rng& rng_;
     std::vector<Run> runs_;
@@ -329,9 +331,11 @@ TEST(DeltaRule, CutsGuessesAndCompanyChangeNoBit) {
         for (const int workers : {1, 2, 3, 16}) {
             BackwardTeam team(workers);
             DeltaModel model({&fastest(), &team, false, workers != 3}, shape, 7);
+            // A smaller plan must not take what a larger one left in the memory they share.
             const auto plan = model.backend().compile(model.plan(100));
-            ASSERT_TRUE(plan);
-            Driver driver(model, *plan, alone, rng);
+            const auto larger = model.backend().compile(model.plan(300));
+            ASSERT_TRUE(plan && larger);
+            Driver driver(model, {*plan, *larger}, alone, rng);
             for (int i = 0; i < 1000 && !driver.done(); ++i) {
                 driver.step();
                 if (HasFatalFailure()) return;
@@ -372,6 +376,28 @@ TEST(DeltaRule, OneStepGivesWhatManyGive) {
             EXPECT_EQ(model.state(parts[i].in.slot), alone[i].states.back());
         }
     }
+}
+
+TEST(DeltaRule, AFreshSequenceSeesNothingOfALargerPlan) {
+    const DeltaShape shape;
+    SerialTeam team;
+    DeltaModel model({&fastest(), &team, false, true}, shape, 2);
+    const auto small = model.backend().compile(model.plan(1));
+    const auto large = model.backend().compile(model.plan(40));
+    ASSERT_TRUE(small && large);
+    DeltaPart one{{17}, {}};
+    one.in.slot = 0;
+    one.in.fresh = true;
+    one.in.n_certain = 1;
+    ASSERT_TRUE(model.run(*small, {&one, 1}));
+    const std::vector<float> want = model.output(0);
+    DeltaPart many{std::vector<std::int32_t>(40, 3), {}};
+    many.in.slot = 1;
+    many.in.fresh = true;
+    many.in.n_certain = 40;
+    ASSERT_TRUE(model.run(*large, {&many, 1}));
+    ASSERT_TRUE(model.run(*small, {&one, 1}));
+    EXPECT_EQ(model.output(0), want);
 }
 
 TEST(DeltaRule, RefusesDimensionsByName) {
