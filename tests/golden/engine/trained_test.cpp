@@ -173,7 +173,7 @@ void expect_no_difference(const char* name, std::uint64_t n_prompts, std::int64_
     const golden::fs::path path = golden::data_dir() / name / "model.gguf";
     const Answers plain = ask(path, {.speculate = false}, n_prompts, 1);
     EXPECT_EQ(plain.counts.n_drafted, 0);
-    for (const std::uint64_t at_once : {1U, 8U}) {
+    for (const std::uint64_t at_once : {std::uint64_t{1}, std::uint64_t{8}}) {
         const Answers guessed = ask(path, {.speculate = true}, n_prompts, at_once);
         EXPECT_EQ(guessed.texts, plain.texts) << name << ", " << at_once << " at once";
         EXPECT_GT(guessed.counts.n_head_drafted, 0) << name;
@@ -182,7 +182,7 @@ void expect_no_difference(const char* name, std::uint64_t n_prompts, std::int64_
 }
 
 TEST(DraftHeads, ChangeNoToken) {
-    expect_no_difference("qwen35-trained", kPrompts, 10);
+    expect_no_difference("qwen35-trained", kPrompts, 50);
     expect_no_difference("qwen35-gguf-q8_0", 40, 0);
     expect_no_difference("qwen35moe-gguf-q8_0", 40, 0);
 }
