@@ -56,7 +56,8 @@ void PagePool::drop_ref(std::int32_t page) noexcept {
 
 StateStore::StateStore(StateSpec spec, std::span<const std::int64_t> n_pages, bool cache_prefixes,
                        SlotCounts slots)
-    : spec_(std::move(spec)), cache_(cache_prefixes && (!spec_.recurrent || slots.n_snapshots > 0)),
+    : spec_(std::move(spec)),
+      cache_(cache_prefixes && !n_pages.empty() && (!spec_.recurrent || slots.n_snapshots > 0)),
       slots_(slots.n_sequences, slots.n_snapshots), evictable_(n_pages.size(), 0) {
     BLOOM_CHECK(!spec_.recurrent || slots.n_sequences > 0);
     BLOOM_CHECK(n_pages.size() == spec_.groups.size());
@@ -66,7 +67,7 @@ StateStore::StateStore(StateSpec spec, std::span<const std::int64_t> n_pages, bo
         pools_.emplace_back(n);
         most = std::max(most, n);
     }
-    if (!cache_ || pools_.empty()) return;
+    if (!cache_) return;
     const auto n_blocks = static_cast<std::size_t>(most);
     blocks_.resize(n_blocks);
     block_pages_.assign(n_blocks * pools_.size(), -1);

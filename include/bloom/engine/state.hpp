@@ -17,8 +17,8 @@ namespace bloom::engine {
 /// What one sequence of a model has to remember between steps.
 struct StateSpec {
     std::vector<compute::KvGroupSpec> groups;
-    std::optional<compute::RecurrentSpec>
-        recurrent; ///< beside the pages; none for attention models
+    /// Beside the pages; none for models of attention alone.
+    std::optional<compute::RecurrentSpec> recurrent;
 };
 
 /// Prefill is cut, and prefixes are reused, only at multiples of this many absolute tokens (design
@@ -93,8 +93,8 @@ struct Snapshot {
 /// throws (std::bad_alloc) no page is lost and release() works.
 class StateStore {
 public:
-    /// n_pages: per group. Without `cache_prefixes`, or without snapshots where they are needed,
-    /// nothing is ever shared except by fork().
+    /// n_pages: per group. Without `cache_prefixes`, without groups, or without snapshots where
+    /// they are needed, nothing is ever shared except by fork().
     StateStore(StateSpec spec, std::span<const std::int64_t> n_pages, bool cache_prefixes,
                SlotCounts slots = {});
 

@@ -199,6 +199,22 @@ TEST(RecurrentState, WithoutSnapshotsNothingIsCached) {
     EXPECT_EQ(store.n_free(), store.n_pages());
 }
 
+// The first layers of a model may all be of linear attention.
+TEST(RecurrentState, WithoutPagesNothingIsCached) {
+    StateStore store({{}, kRecurrent.recurrent}, {}, true, {4, 4});
+    EXPECT_FALSE(store.caches());
+    const auto t = tokens(200);
+    SequenceState a;
+    store.init(a);
+    EXPECT_EQ(store.attach(a, "a", t), 0);
+    EXPECT_TRUE(store.take_slot(a));
+    EXPECT_TRUE(store.ensure(a, 200));
+    store.publish(a, "a", t, 200);
+    store.release(a);
+    EXPECT_EQ(store.attach(a, "a", t), 0);
+    EXPECT_EQ(store.slots().n_free(), 4);
+}
+
 TEST(RecurrentState, SlotsAreBounded) {
     StateStore store = recurrent(1);
     std::array<SequenceState, 5> seqs;
