@@ -18,6 +18,9 @@ namespace bloom::engine::config {
 
 /// `rope_theta` and `rope_scaling`, or both inside `rope_parameters`, which newer files have.
 Result<> read_hf_rope(const hf::Fields& f, ModelConfig& c);
+/// The dimensions of a head that a `partial_rotary_factor` of `share` means, at least one.
+/// Errors: corrupt; `where` has the factor.
+Result<std::int64_t> hf_rotated_part(double share, std::int64_t head_dim, std::string_view where);
 /// The scaling alone, from the object that has its type.
 Result<> read_hf_rope_scaling(const hf::Fields& f, ModelConfig& c);
 /// The base of the frequencies and their scaling.

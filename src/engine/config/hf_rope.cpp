@@ -50,6 +50,15 @@ Result<> read_hf_rope_scaling(const Fields& f, ModelConfig& c) {
                        bloom::quoted(type));
 }
 
+// None at all would be a rotary_dim of 0, which stands for all.
+Result<std::int64_t> hf_rotated_part(double share, std::int64_t head_dim, std::string_view where) {
+    if (share > 0.0 && share <= 1.0) {
+        const std::int64_t part = std::llround(share * static_cast<double>(head_dim));
+        if (part > 0) return part;
+    }
+    return hf::corrupt("{}: partial_rotary_factor is {}", where, share);
+}
+
 Result<> read_hf_rope(const Fields& f, ModelConfig& c) {
     BLOOM_TRY(c.rope_theta, f.real_or("rope_theta", c.rope_theta));
     BLOOM_TRY(const auto parameters, f.object("rope_parameters"));

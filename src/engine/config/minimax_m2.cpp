@@ -1,5 +1,3 @@
-#include <cmath>
-
 #include "engine/config/families.hpp"
 
 namespace bloom::engine::config {
@@ -85,9 +83,7 @@ Result<> read_hf_rotation(const Fields& f, ModelConfig& c) {
             f.where());
     }
     BLOOM_TRY(const double share, from.real("partial_rotary_factor"));
-    if (!(share > 0.0 && share <= 1.0))
-        return corrupt("{}: partial_rotary_factor is {}", from.where(), share);
-    c.rotary_dim = std::llround(share * static_cast<double>(c.head_dim));
+    BLOOM_TRY(c.rotary_dim, hf_rotated_part(share, c.head_dim, from.where()));
     return {};
 }
 

@@ -1,5 +1,3 @@
-#include <cmath>
-
 #include "engine/config/families.hpp"
 
 namespace bloom::engine::config {
@@ -104,9 +102,7 @@ Result<> read_hf_rotation(const Fields& f, ModelConfig& c) {
         BLOOM_TRY(const std::string type, from->text_or("rope_type", old_type));
         if (type != "default" && type != "mrope") BLOOM_OK(read_hf_rope_scaling(*from, c));
     }
-    if (!(share > 0.0 && share <= 1.0))
-        return corrupt("{}: partial_rotary_factor is {}", f.where(), share);
-    c.rotary_dim = std::llround(share * static_cast<double>(c.head_dim));
+    BLOOM_TRY(c.rotary_dim, hf_rotated_part(share, c.head_dim, f.where()));
     return {};
 }
 

@@ -282,6 +282,8 @@ TEST(Qwen35Directory, SwitchesAndLayers) {
                 "5 rotated dimensions", "factor");
     expect_says(open_directory({}, R"(,"rope_parameters":{"partial_rotary_factor":1.5})"),
                 "partial_rotary_factor is 1.5", "factor");
+    expect_says(open_directory({}, R"(,"rope_parameters":{"partial_rotary_factor":0.001})"),
+                "partial_rotary_factor is 0.001", "factor");
     for (const char* key :
          {"num_hidden_layers", "hidden_size", "num_attention_heads", "num_key_value_heads",
           "head_dim", "vocab_size", "max_position_embeddings", "linear_num_key_heads",
