@@ -12,8 +12,6 @@ constexpr std::int64_t kMaxPages = std::int64_t{1} << 20;
 constexpr std::int64_t kPage = compute::kPageTokens;
 /// They are looked through for the oldest; more would not be found useful either.
 constexpr std::int64_t kMaxSnapshots = 1024;
-/// The end of one prompt and that of the beginning that it shares with others.
-constexpr std::int64_t kLeastSnapshots = 2;
 
 /// Pages that one sequence can hold in a group with a window: the window before the last cut, what
 /// follows it up to the end of a step, partial pages around.

@@ -5,6 +5,8 @@
 
 #include <bloom/engine/memory_need.hpp>
 
+#include "engine/budget.hpp"
+
 namespace bloom::engine {
 namespace {
 
@@ -101,6 +103,7 @@ MemoryNeed memory_need(const ModelFile& file, std::int64_t wanted, kernels::KvTy
         }
     }
     if (need.state.recurrent) need.recurrent_bytes = compute::state_bytes(*need.state.recurrent);
+    need.least_state_bytes = (kMaxChoices + kLeastSnapshots) * need.recurrent_bytes;
     need.least_kv_bytes = need.window_bytes + 2 * kPrefillCut * need.kv_bytes_per_token;
     return need;
 }
@@ -113,10 +116,10 @@ Result<> check_fits(const ModelFile& file, std::int64_t n_layers, kernels::KvTyp
     return Error{
         Code::out_of_memory,
         fmt::format("{} does not fit into memory: {} of weights, {} of keys and values, {} of "
-                    "recurrent state and {} for the process are {}; {} can be used here. Free "
+                    "recurrent states and {} for the process are {}; {} can be used here. Free "
                     "memory, raise the limit, or run a smaller model",
                     file.name(), human(need.packed_bytes), human(need.least_kv_bytes),
-                    human(need.recurrent_bytes), human(kMemoryHeadroomBytes),
+                    human(need.least_state_bytes), human(kMemoryHeadroomBytes),
                     human(need.least_bytes()), human(available_bytes))};
 }
 

@@ -36,6 +36,7 @@ inline constexpr std::size_t kMaxPrompts = 32;
 /// 10 ms, so that running streams keep going beside long prompts.
 inline constexpr std::size_t kPrepareBytesPerStep = std::size_t{256} << 10;
 inline constexpr std::int64_t kDefaultKvBudgetBytes = std::int64_t{1} << 30;
+/// Of a size: chosen from the others.
 inline constexpr std::int64_t kAutomaticBytes = -1;
 
 struct EngineOptions {
@@ -63,7 +64,7 @@ struct EngineOptions {
     /// Memory for snapshots of recurrent states, from which cached prefixes are continued.
     /// kAutomaticBytes: a quarter of kv_budget_bytes, from it, but two snapshots at least. Too
     /// little for one: prefixes of such models are not cached. The states of running sequences are
-    /// part of kv_budget_bytes too and may lower max_seqs.
+    /// part of kv_budget_bytes too and may lower max_seqs; pages keep half of it all the same.
     std::int64_t state_cache_bytes = kAutomaticBytes;
     /// Host memory for pages of preempted sequences; 0: they are always recomputed.
     std::int64_t swap_bytes = 0;
@@ -121,9 +122,9 @@ struct EngineInfo {
     std::int64_t weight_bytes = 0;       ///< packed
     std::int64_t kv_bytes = 0;           ///< reserved
     std::int64_t kv_bytes_per_token = 0; ///< in all groups
-    std::int64_t state_bytes = 0;    ///< reserved for recurrent states, snapshots included
-    WeightTraffic traffic;           ///< weights that steps read
-    std::int64_t macs_per_token = 0; ///< multiplications in matrices, the head apart
+    std::int64_t state_bytes = 0;        ///< reserved for recurrent states, snapshots included
+    WeightTraffic traffic;               ///< weights that steps read
+    std::int64_t macs_per_token = 0;     ///< multiplications in matrices, the head apart
     std::string kernel_isa;
     bool has_chat_template = false;
     bool has_thinking_switch = false; ///< requests can turn thinking on or off

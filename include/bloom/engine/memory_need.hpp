@@ -29,11 +29,12 @@ struct MemoryNeed {
     std::int64_t kv_bytes_per_token = 0; ///< of groups without a window: grows with the context
     std::int64_t window_bytes = 0;       ///< of a sequence in groups with one: does not
     std::int64_t recurrent_bytes = 0;    ///< of a sequence
+    std::int64_t least_state_bytes = 0;  ///< of the recurrent states that an engine always takes
     std::int64_t least_kv_bytes = 0;     ///< without which no sequence can run
 
     /// With which the model can be loaded and answer.
     std::int64_t least_bytes() const noexcept {
-        return packed_bytes + least_kv_bytes + recurrent_bytes + kMemoryHeadroomBytes;
+        return packed_bytes + least_kv_bytes + least_state_bytes + kMemoryHeadroomBytes;
     }
 };
 

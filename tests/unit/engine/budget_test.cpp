@@ -88,6 +88,11 @@ TEST(Budget, StatesLeavePagesHalfOfIt) {
     EXPECT_EQ(slots.n_snapshots, 5);
     EXPECT_EQ(options.kv_budget_bytes, one);
 
+    // What there is no budget for is taken all the same: check_fits() has to know.
+    options = {.max_seqs = 64, .kv_budget_bytes = one};
+    slots = divide_states(spec, options);
+    EXPECT_EQ(slots.n_sequences + slots.n_snapshots, kMaxChoices + kLeastSnapshots);
+
     options = {.kv_budget_bytes = 80 * one, .cache_prefixes = false};
     EXPECT_EQ(divide_states(spec, options).n_snapshots, 0);
 

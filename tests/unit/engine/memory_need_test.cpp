@@ -126,6 +126,9 @@ TEST(MemoryNeed, AgreesWithEveryGoldenModelsGraph) {
         EXPECT_TRUE(!drafts || file->config().n_draft_layers > 0) << dir;
         EXPECT_EQ(drafts ? need.state.groups : plain.groups, (*graph)->state().groups) << dir;
         EXPECT_EQ(need.state.recurrent, (*graph)->state().recurrent) << dir;
+        // Choices of one request have a state each, whatever the budget.
+        if (need.state.recurrent)
+            EXPECT_GT(need.least_state_bytes, kMaxChoices * need.recurrent_bytes) << dir;
         // Small matrices are padded to whole tiles; nothing is left out.
         const auto loaded = static_cast<double>(backend->memory().weight_bytes);
         EXPECT_GT(static_cast<double>(need.packed_bytes), 0.5 * loaded) << dir;
