@@ -41,7 +41,7 @@ void DraftHead::add_tables(SeqId seq) {
 bool DraftHead::claim(SeqId seq, std::int32_t position, std::uint32_t claimant) {
     const auto at = static_cast<std::size_t>(position / compute::kPageTokens);
     const std::int32_t page = batcher_.tables(seq)[0][at];
-    if (page < 0) return true; // behind a window: the backend writes nothing there
+    if (page < 0) return false; // behind a window: there is no place for it, and nobody looks
     Claim& claim = claims_[static_cast<std::size_t>(page)];
     if (claim.step != n_steps_) claim = {n_steps_, claimant};
     return claim.claimant == claimant;
@@ -59,7 +59,7 @@ void DraftHead::add_pairs(const Batcher::Step& step, const Follower& follower) {
         if (!claim(item.seq, p, static_cast<std::uint32_t>(follower.item))) continue;
         add_row(tokens[static_cast<std::size_t>(p) + 1], p, n_seqs_, item.row + p - item.begin);
     }
-    if (tokens_.size() == first) return; // another sequence of the step does all of it
+    if (tokens_.size() == first) return; // another sequence of the step does what there is
     add_tables(item.seq);
     if (follower.n_wanted == 0 || positions_.back() != end - 1) return;
     Chain chain;

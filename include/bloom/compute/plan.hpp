@@ -156,8 +156,7 @@ struct MoeOp {
 
 /// Gated delta rule with its causal convolution, one row after the other of each sequence, on the
 /// sequence's recurrent state (RecurrentInput, RecurrentSpec). With Hk key heads, Hv value heads
-/// and
-/// C = 2 Hk Dk + Hv Dv channels, in f32 throughout:
+/// and C = 2 Hk Dk + Hv Dv channels, in f32 throughout:
 ///   x[c] = silu(sum over j < taps of conv[c][j] * qkv[t - taps + 1 + j][c]), zeros before the
 ///   start; q, k, v = the heads of x, in this order; q and k divided by sqrt(sum of squares +
 ///   1e-6), q by sqrt(Dk) as well; value head h uses key head h / (Hv / Hk), or h mod Hk where the

@@ -38,6 +38,7 @@ struct BatcherOptions {
 /// Draft tokens of one sequence in one step, at most: with the token before them 8 rows, the most
 /// that decoding and verification do in one way (design decision 23).
 inline constexpr std::int32_t kMaxDraft = 7;
+static_assert(kMaxDraft <= compute::kMaxPendingRows);
 
 /// What happens to recurrent states between steps; as compute::Backend has it.
 class StateMover {

@@ -24,12 +24,13 @@ enum class Arch : std::uint8_t {
 
 std::string_view to_string(Arch arch) noexcept;
 
-/// How rotary frequencies inv_freq_j = theta^(-2j/head_dim) are changed for long contexts.
+/// How rotary frequencies inv_freq_j = theta^(-2j/d) are changed for long contexts; d is what of a
+/// head is rotated.
 enum class RopeScalingKind : std::uint8_t {
     none,
     linear,  ///< positions divided by `factor`
     llama3,  ///< by wavelength: factor, low/high_freq_factor, original_ctx_len
-    factors, ///< inv_freq_j divided by entry j of the tensor Role::rope_factors [head_dim/2]
+    factors, ///< inv_freq_j divided by entry j of the tensor Role::rope_factors [d/2]
     yarn,    ///< ramp between inv_freq and inv_freq/factor: beta_fast, beta_slow, original_ctx_len
 };
 
