@@ -193,7 +193,8 @@ inline constexpr int kSoftmaxBlock = 1024;
 
 /// One instruction set's operations. Thread: any; each writes only its named output range.
 /// Sums run in a fixed documented order that depends on shapes and position only, never on the
-/// number of tokens in the call or on how rows are split (design decision 23).
+/// number of tokens in the call or on how rows are split: an answer does not depend on what is
+/// computed beside it.
 struct KernelTable {
     const char* isa;
     std::uint32_t required; ///< CpuFeature bits

@@ -258,7 +258,7 @@ void EngineImpl::take_token(Request& request, Choice& choice, std::int32_t token
     const std::int64_t reasoning_before = choice.output.reasoning_tokens();
     const bool ends =
         !request.generation->limits.ignore_eos && prompts_.tokenizer()->is_stop(token);
-    // The end-of-turn token is not part of the answer (consumer API section 4.14).
+    // The end-of-turn token is not part of the answer, see gen::Usage.
     if (!ends) ++request.usage.completion_tokens;
     const std::size_t n_events = request.events.size();
     if (ends) {

@@ -36,7 +36,7 @@ struct BatcherOptions {
 };
 
 /// Draft tokens of one sequence in one step, at most: with the token before them 8 rows, the most
-/// that decoding and verification do in one way (design decision 23).
+/// that decoding and verification do in one way, so that guesses change no token.
 inline constexpr std::int32_t kMaxDraft = 7;
 static_assert(kMaxDraft <= compute::kMaxPendingRows);
 
@@ -68,8 +68,8 @@ enum class SeqId : std::uint32_t { none = 0xffffffffU };
 /// preempted, paused ones first, then the latest admitted; they wait in their old place. Their
 /// pages are saved in the swap space where that is cheaper than computing them again and there is
 /// room; whole cuts that other sequences use as well stay where they are. Otherwise, or when such a
-/// shared page is gone in the end, they are recomputed. Neither changes a token (design decision
-/// 23). The oldest is never preempted, and every sequence fits alone, so there is always progress.
+/// shared page is gone in the end, they are recomputed. Neither changes a token: see kPrefillCut.
+/// The oldest is never preempted, and every sequence fits alone, so there is always progress.
 ///
 /// Fairness: each fair key has a clock that advances with every computed token. The waiting
 /// sequence of the key with the lowest clock is admitted first, and prompts take their turns in

@@ -21,8 +21,8 @@ struct StateSpec {
     std::optional<compute::RecurrentSpec> recurrent;
 };
 
-/// Prefill is cut, and prefixes are reused, only at multiples of this many absolute tokens (design
-/// decision 23): whatever else is in the batch or the cache, a token meets the same arithmetic.
+/// Prefill is cut, and prefixes are reused, only at multiples of this many absolute tokens:
+/// whatever else is in the batch or the cache, a token meets the same arithmetic.
 inline constexpr std::int32_t kPrefillCut = 64;
 static_assert(kPrefillCut % compute::kPageTokens == 0);
 

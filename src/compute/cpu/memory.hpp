@@ -17,7 +17,7 @@ constexpr std::size_t round_up(std::size_t n, std::size_t unit) noexcept {
 }
 
 /// Zeroed private memory of its own, aligned to 2 MiB when it is that large and advised to use huge
-/// pages (+15 to 65 % read bandwidth on one core, perf notes section 1). Takes no memory until
+/// pages (+15 to 65 % read bandwidth on one core, see `bench roofs`). Takes no memory until
 /// touched.
 class Mapping {
 public:

@@ -9,7 +9,7 @@ namespace {
 
 /// Tasks for each worker: the last ones to end leave the others idle for half a task at most.
 constexpr std::int64_t kTasksPerWorker = 8;
-/// Shorter streams lose bandwidth to their beginnings (perf notes, section 5).
+/// Shorter streams lose bandwidth to their beginnings.
 constexpr std::int64_t kTaskBytesMin = std::int64_t{256} << 10;
 /// Gate and up of a block stay in half of a second-level cache of 1 MiB beside what is streamed.
 constexpr std::int64_t kGateBlockFloats = std::int64_t{64} << 10;
