@@ -66,7 +66,8 @@ std::string shape_text(const KernelShape& shape);
 Result<> check_shape(const KernelShape& shape);
 
 /// Every matrix of a model of this shape, each kind once, named after the model and its role; its
-/// experts; and its attention with the format-independent cache at `context` tokens.
+/// experts; and each kind of its attention with the format-independent cache at `context` tokens,
+/// or as many as the kind's window has.
 std::vector<KernelShape> shapes_of_model(const engine::SyntheticShape& model,
                                          kernels::WeightFormat format, std::int32_t context);
 

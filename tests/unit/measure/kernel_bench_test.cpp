@@ -1,5 +1,8 @@
+#include <algorithm>
+#include <string>
 #include <vector>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <bloom/measure/kernel_bench.hpp>
@@ -81,6 +84,23 @@ TEST(KernelShape, EveryKindOfMatrixOfEveryCatalogModel) {
         }
         EXPECT_EQ(has_experts, model->config.experts.n_experts > 0) << name;
     }
+}
+
+TEST(KernelShape, EveryKindOfAttentionIsMeasured) {
+    const auto gemma = engine::find_shape("gemma-4-26b-a4b");
+    ASSERT_TRUE(gemma);
+    std::vector<std::string> found;
+    for (const KernelShape& s : shapes_of_model(*gemma, WeightFormat::q8_0, 4096)) {
+        if (s.op == KernelOp::attention)
+            found.push_back(shape_text(s) + fmt::format("@{}", s.context));
+        if (s.name.ends_with("full q")) EXPECT_EQ(s.m, 16 * 512);
+    }
+    EXPECT_EQ(found, (std::vector<std::string>{"16,8,256@1024", "16,2,512@4096"}));
+    const auto trinity = engine::find_shape("trinity-mini-26b");
+    ASSERT_TRUE(trinity);
+    const auto shapes = shapes_of_model(*trinity, WeightFormat::q8_0, 4096);
+    EXPECT_TRUE(std::ranges::any_of(
+        shapes, [](const KernelShape& s) { return s.name.ends_with("shared down"); }));
 }
 
 TEST(KernelBench, LayersFillTheWorkingSetAndPiecesStayShort) {
