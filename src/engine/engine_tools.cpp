@@ -103,7 +103,8 @@ Result<> EngineImpl::run_synthetic(std::int32_t n_seqs, std::int32_t past,
     for (std::int32_t s = 0; s < n_seqs; ++s) {
         SequenceState& state = states[static_cast<std::size_t>(s)];
         store_.init(state);
-        room = room && store_.take_slot(state) && store_.ensure(state, past + rows_per_seq);
+        room = room && store_.take_slot(state) && store_.extend_computed(state, past) &&
+               store_.ensure(state, past + rows_per_seq);
         if (room && store_.spec().recurrent)
             recurrent.push_back({state.slot, true, 0, rows_per_seq});
         for (std::int32_t i = 0; i < rows_per_seq; ++i) {
@@ -143,11 +144,14 @@ Result<> EngineImpl::fill_cache(std::int32_t n_seqs, std::int32_t tokens) {
     bool room = true;
     for (SequenceState& state : states) {
         store_.init(state);
-        room = room && store_.ensure(state, tokens);
+        // A step of a prompt at the end of it; behind windows there are none.
+        room = room &&
+               store_.extend_computed(state, std::max(tokens - options_.prefill_tokens, 0)) &&
+               store_.ensure(state, tokens);
         for (std::size_t g = 0; room && g < state.tables.size(); ++g) {
-            const std::int32_t first = states[0].tables[g][0];
+            const std::int32_t first = states[0].tables[g].back();
             for (const std::int32_t page : state.tables[g]) {
-                if (page != first)
+                if (page >= 0 && page != first)
                     backend_->copy_page(static_cast<compute::KvPoolId>(g), first, page);
             }
         }

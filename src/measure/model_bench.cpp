@@ -43,8 +43,18 @@ private:
         return engine_.info().traffic.bytes_per_step(rows);
     }
 
-    double kv_bytes(double tokens) const {
-        return tokens * static_cast<double>(engine_.info().kv_bytes_per_token);
+    /// What a step reads of a sequence that has `tokens`: keys and values as far back as its layers
+    /// look, and a recurrent state, which is written as well.
+    double memory_bytes(double tokens) const {
+        const engine::StateSpec& state = engine_.info().state;
+        double bytes = 0;
+        for (const compute::KvGroupSpec& g : state.groups) {
+            const double seen = g.window > 0 ? std::min<double>(tokens, g.window) : tokens;
+            bytes += seen * static_cast<double>(compute::page_bytes(g) / compute::kPageTokens);
+        }
+        if (state.recurrent)
+            bytes += 2.0 * static_cast<double>(compute::state_bytes(*state.recurrent));
+        return bytes;
     }
 
     Result<ModelRow> prefill() {
@@ -53,7 +63,7 @@ private:
         Work work;
         for (std::int32_t at = 0; at < options_.prompt_tokens; at += kChunk) {
             work.bytes += weight_bytes(std::min(kChunk, options_.prompt_tokens - at)) +
-                          kv_bytes(options_.depth + at);
+                          memory_bytes(options_.depth + at);
         }
         work.ops = n * ops_per_token_;
         ModelRow row;
@@ -84,7 +94,8 @@ private:
         ModelRow row;
         row.test = fmt::format("tg{}", steps);
         row.batch = batch;
-        row.bytes_per_step = weight_bytes(batch) + batch * kv_bytes(options_.depth + 0.5 * steps);
+        row.bytes_per_step =
+            weight_bytes(batch) + batch * memory_bytes(options_.depth + 0.5 * steps);
         const double tokens = static_cast<double>(batch) * piece;
         const Work work{row.bytes_per_step * piece, tokens * ops_per_token_};
         std::int32_t at = 0; // goes round within the steps wanted

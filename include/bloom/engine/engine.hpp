@@ -13,6 +13,7 @@
 #include <bloom/base/result.hpp>
 #include <bloom/compute/team.hpp>
 #include <bloom/engine/model_file.hpp>
+#include <bloom/engine/state.hpp>
 #include <bloom/engine/weight_traffic.hpp>
 #include <bloom/gen/event.hpp>
 #include <bloom/gen/generation.hpp>
@@ -123,6 +124,7 @@ struct EngineInfo {
     std::int64_t kv_bytes = 0;           ///< reserved
     std::int64_t kv_bytes_per_token = 0; ///< in all groups
     std::int64_t state_bytes = 0;        ///< reserved for recurrent states, snapshots included
+    StateSpec state;                     ///< what a sequence remembers, and where
     WeightTraffic traffic;               ///< weights that steps read
     std::int64_t macs_per_token = 0;     ///< multiplications in matrices, the head apart
     std::string kernel_isa;

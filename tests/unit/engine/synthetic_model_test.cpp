@@ -265,6 +265,27 @@ TEST(SyntheticModel, RunsInAnEngine) {
     }
 }
 
+// A window takes as many pages as it has, however deep a benchmark goes.
+TEST(SyntheticModel, RunsDeepBehindItsWindows) {
+    const SyntheticShape shape = parse_shape(kSmall, "small").value();
+    compute::SerialTeam team(2);
+    auto made = Engine::create(ModelFile::synthetic(shape, WeightFormat::q8_0).value(),
+                               {.team = &team, .kv_budget_bytes = 300'000, .prefill_tokens = 64});
+    ASSERT_TRUE(made) << made.error().message();
+    Engine& engine = **made;
+    const std::int32_t depth = engine.info().ctx_len - 1;
+    const StateSpec& state = engine.info().state;
+    ASSERT_EQ(state.groups.size(), 2U);
+    std::int64_t all = 0; // what it would take without windows
+    for (const compute::KvGroupSpec& g : state.groups)
+        all += compute::page_bytes(g) * (depth / compute::kPageTokens + 1);
+    ASSERT_GT(all, engine.info().kv_bytes) << "the test is too small";
+    EXPECT_TRUE(engine.fill_cache(1, depth + 1));
+    EXPECT_TRUE(engine.run_synthetic(1, depth, 1));
+    EXPECT_TRUE(engine.run_synthetic(1, depth - 63, 64));
+    EXPECT_EQ(engine.pages_in_use(), 0);
+}
+
 TEST(SyntheticModel, WidthsThatTheFormatCannotHoldAreNamed) {
     std::string text = kSmall;
     text.replace(text.find("expert_ffn_dim = 64"), 19, "expert_ffn_dim = 96");
