@@ -121,9 +121,9 @@ struct EngineInfo {
     std::int64_t weight_bytes = 0;       ///< packed
     std::int64_t kv_bytes = 0;           ///< reserved
     std::int64_t kv_bytes_per_token = 0; ///< in all groups
-    std::int64_t state_bytes = 0;    ///< reserved for recurrent states, snapshots included
-    WeightTraffic traffic;           ///< weights that steps read
-    std::int64_t macs_per_token = 0; ///< multiplications in matrices, the head apart
+    std::int64_t state_bytes = 0;        ///< reserved for recurrent states, snapshots included
+    WeightTraffic traffic;               ///< weights that steps read
+    std::int64_t macs_per_token = 0;     ///< multiplications in matrices, the head apart
     std::string kernel_isa;
     bool has_chat_template = false;
     bool has_thinking_switch = false; ///< requests can turn thinking on or off
