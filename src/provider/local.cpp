@@ -12,6 +12,7 @@
 #include <bloom/base/log.hpp>
 #include <bloom/base/snapshot.hpp>
 #include <bloom/engine/engine_host.hpp>
+#include <bloom/engine/memory_need.hpp>
 #include <bloom/hw/memory_info.hpp>
 #include <bloom/provider/kernel_choice.hpp>
 #include <bloom/provider/local.hpp>
@@ -44,13 +45,17 @@ struct Command final : rt::PostItem {
     std::move_only_function<void()> work;
 };
 
-/// A quarter of the memory that is free, so that weights of further models and everybody else fit.
-/// Pages take real memory only once they are used.
-std::int64_t kv_budget_of_this_machine() {
+/// A quarter of the memory that can be used, so that weights of further models and everybody else
+/// fit, and no more than this model's weights leave: cached prefixes fill all of it in time.
+std::int64_t kv_budget_beside(const engine::MemoryNeed& need, std::int64_t usable_bytes,
+                              std::int64_t swap_bytes) {
     constexpr std::int64_t kLeast = std::int64_t{64} << 20;
     constexpr std::int64_t kMost = std::int64_t{64} << 30;
-    const auto usable = static_cast<std::int64_t>(hw::read_memory_info().usable_bytes());
-    return std::clamp(usable / 4, kLeast, kMost);
+    const std::int64_t left =
+        usable_bytes - need.packed_bytes - engine::kMemoryHeadroomBytes - swap_bytes;
+    // Twice what a sequence needs: half of a budget may go to other things.
+    const std::int64_t least = std::max(kLeast, 2 * need.least_kv_bytes);
+    return std::clamp(std::min(usable_bytes / 4, left), least, std::max(least, kMost));
 }
 
 gen::Event refusal(const Error& error) {
@@ -391,8 +396,13 @@ private:
         options.draft_head = options_.draft_head;
         options.state_cache_bytes = options_.state_cache_bytes;
         options.available_bytes = static_cast<std::int64_t>(hw::read_memory_info().usable_bytes());
-        options.kv_budget_bytes =
-            options_.kv_cache_bytes > 0 ? options_.kv_cache_bytes : kv_budget_of_this_machine();
+        options.kv_budget_bytes = options_.kv_cache_bytes;
+        if (options.kv_budget_bytes <= 0) {
+            const auto kv_type = options_.precise ? kernels::KvType::f32 : kernels::KvType::f16;
+            options.kv_budget_bytes =
+                kv_budget_beside(engine::memory_need(*loading.file, options_.n_layers, kv_type),
+                                 options.available_bytes, options_.swap_bytes);
+        }
         auto engine = engine::Engine::create(std::move(*loading.file), options);
         loading.file.reset();
         if (!engine) {
