@@ -86,8 +86,19 @@ bool contains_any(std::string_view message, const std::vector<std::string>& name
 
 /// What the checks of a whole configuration call its numbers; each message has the value as well.
 const std::vector<std::string> kQuantities{
-    "values of",  "heads",   "head dimension", "layers", "expert", "rope",   "epsilon", "window",
-    "vocabulary", "context", "rotated",        "conv",   "width",  "linear", "draft"};
+    "values of", "heads",  "head dimension", "layers",     "expert",    "rope",
+    "epsilon",   "window", "vocabulary",     "context",    "rotated",   "conv",
+    "width",     "linear", "draft",          "layer type", "the cap of"};
+
+/// A tensor that is asked for and not there, perhaps under a name that this file does not use.
+bool is_missing(std::string_view message) {
+    return message.find("tensor \"") != message.npos && message.ends_with("is missing");
+}
+
+/// Of the parts that no text model reads, or whose one row may stand or lie.
+bool may_be_turned(std::string_view tensor) {
+    return contains_any(tensor, {"vision_tower", "visual", "embed_vision", "shared_expert_gate"});
+}
 
 /// Reads everything of a model that was accepted.
 void use(const ModelFile& model, const Bytes& image) {
@@ -171,7 +182,8 @@ TEST(DamagedGoldens, EveryNumberOfAGgufHeader) {
                                       field.kind == GgufField::Kind::offset ||
                                       field.kind == GgufField::Kind::tensor_type;
                 if (why.empty() || !in_place) continue;
-                EXPECT_TRUE(contains_any(why, good.names) || contains_any(why, kQuantities))
+                EXPECT_TRUE(contains_any(why, good.names) || contains_any(why, kQuantities) ||
+                            is_missing(why))
                     << field.owner << " at " << value << ": " << why;
             }
             put(image, field.at, before, field.bytes);
@@ -227,13 +239,12 @@ TEST(DamagedGoldens, GgufTensorsOverEachOtherTurnedOrRenamed) {
             image[tensor.name_at] = '~';
             const auto model = ModelFile::from_memory(image, "image");
             if (model) {
-                const auto warnings = model->warnings();
-                EXPECT_TRUE(std::ranges::any_of(warnings, [](const auto& w) {
-                    return w.find('~') != w.npos;
+                EXPECT_TRUE(std::ranges::any_of(model->weights().unused(), [](const auto& name) {
+                    return name.find('~') != name.npos;
                 })) << tensor.name;
             } else {
-                EXPECT_TRUE(contains_any(model.error().message(), good.names))
-                    << model.error().message();
+                const std::string_view why = model.error().message();
+                EXPECT_TRUE(contains_any(why, good.names) || is_missing(why)) << why;
             }
             image = before;
         }
@@ -382,6 +393,7 @@ TEST(DamagedGoldens, SafetensorsThatAreOverEachOtherOrTurned) {
                     const std::string why = good.outcome(
                         good.config, s, Directory::with_header(good.shards[s], turned));
                     EXPECT_TRUE(contains_any(value.owner, good.unused) ||
+                                may_be_turned(value.owner) ||
                                 why.find(value.owner.substr(0, value.owner.rfind('.'))) != why.npos)
                         << value.owner << ": " << why;
                 }
