@@ -49,8 +49,9 @@ rt::Task<Result<>> handle_model(Services& services, http::Exchange& ex) {
         models, [&](const ModelView& model) { return model.held.info.id == placed; });
     if (found == models.end()) {
         scheduler::NoPlace none{scheduler::NoPlace::Reason::unknown_model, {}};
-        for (const ModelView& model : models)
-            none.held.push_back(model.id);
+        for (const ModelView& model : models) {
+            if (model.held.n_providers > 0) none.held.push_back(model.id);
+        }
         co_return co_await refuse(ex, to_api_error(none, id));
     }
     found->id = std::string(id);

@@ -212,11 +212,13 @@ TEST(ModelsSim, NodesThatOthersJoinListTheWholeCatalog) {
     w.services.list_catalog = true;
     w.asks = {{.path = "/v1/models"},
               {.path = "/v1/models?available=1"},
-              {.path = "/v1/models/trinity-mini"}};
+              {.path = "/v1/models/trinity-mini"},
+              {.path = "/v1/models/nobody/knows"}};
     run(w);
     EXPECT_EQ(ids(w.seen[0].body, "data").size(), 6U);
     EXPECT_EQ(ids(w.seen[1].body, "data"), (Ids{"mine"}));
     EXPECT_NE(w.seen[2].body.find("\"provider_count\":0"), std::string::npos);
+    EXPECT_NE(w.seen[3].body.find("It serves: mine."), std::string::npos) << w.seen[3].body;
 }
 
 TEST(ModelsSim, FactsAreThoseOfTheModelThatRequestsGoTo) {
