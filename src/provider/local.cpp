@@ -12,7 +12,6 @@
 #include <bloom/base/log.hpp>
 #include <bloom/base/snapshot.hpp>
 #include <bloom/engine/engine_host.hpp>
-#include <bloom/engine/memory_need.hpp>
 #include <bloom/hw/memory_info.hpp>
 #include <bloom/provider/kernel_choice.hpp>
 #include <bloom/provider/local.hpp>
@@ -21,6 +20,7 @@
 #include <bloom/rt/compute_pool.hpp>
 
 #include "provider/home.hpp"
+#include "provider/kv_budget.hpp"
 #include "provider/model_team.hpp"
 
 namespace bloom::provider {
@@ -44,19 +44,6 @@ struct Command final : rt::PostItem {
 
     std::move_only_function<void()> work;
 };
-
-/// A quarter of the memory that can be used, so that weights of further models and everybody else
-/// fit, and no more than this model's weights leave: cached prefixes fill all of it in time.
-std::int64_t kv_budget_beside(const engine::MemoryNeed& need, std::int64_t usable_bytes,
-                              std::int64_t swap_bytes) {
-    constexpr std::int64_t kLeast = std::int64_t{64} << 20;
-    constexpr std::int64_t kMost = std::int64_t{64} << 30;
-    const std::int64_t left =
-        usable_bytes - need.packed_bytes - engine::kMemoryHeadroomBytes - swap_bytes;
-    // Twice what a sequence needs: half of a budget may go to other things.
-    const std::int64_t least = std::max(kLeast, 2 * need.least_kv_bytes);
-    return std::clamp(std::min(usable_bytes / 4, left), least, std::max(least, kMost));
-}
 
 gen::Event refusal(const Error& error) {
     gen::Event event;
