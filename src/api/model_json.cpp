@@ -1,5 +1,7 @@
 #include <algorithm>
 #include <ctime>
+#include <functional>
+#include <set>
 
 #include <fmt/format.h>
 
@@ -185,24 +187,25 @@ std::string usd_per_token(std::int64_t micro_usd_per_mtok) {
 std::vector<ModelView> view_models(std::vector<registry::Registry::ListedModel> held,
                                    const registry::Catalog& catalog,
                                    const ModelViewOptions& options) {
+    std::set<std::string, std::less<>> names;
+    for (const auto& model : held)
+        names.insert(model.info.id);
     std::vector<ModelView> out;
-    const auto add = [&](registry::Registry::ListedModel model, const CatalogEntry* entry) {
-        const bool build = entry != nullptr && model.info.id == entry->id;
-        if (build && options.builds && entry->public_id() != entry->id)
-            out.push_back({entry->id, model, entry});
-        std::string id = build ? entry->public_id() : model.info.id;
-        out.push_back({std::move(id), std::move(model), entry});
-    };
-    std::vector<const CatalogEntry*> found;
     for (auto& model : held) {
         const CatalogEntry* const entry =
             model.info.catalog_id.empty() ? nullptr : catalog.find(model.info.catalog_id);
-        if (entry != nullptr && model.info.id == entry->id) found.push_back(entry);
-        add(std::move(model), entry);
+        std::string id = model.info.id;
+        // Another model may have been given the public alias: then the build keeps its own id.
+        if (entry != nullptr && id == entry->id && !names.contains(entry->public_id())) {
+            if (options.builds) out.push_back({id, model, entry});
+            id = entry->public_id();
+        }
+        out.push_back({std::move(id), std::move(model), entry});
     }
     if (options.unheld && !options.available_only) {
         for (const CatalogEntry& entry : catalog.entries()) {
-            if (std::ranges::find(found, &entry) == found.end()) add(unheld(entry), &entry);
+            if (!names.contains(entry.id) && !names.contains(entry.public_id()))
+                out.push_back({entry.public_id(), unheld(entry), &entry});
         }
     }
     std::ranges::sort(out, {}, &ModelView::id);

@@ -4,6 +4,7 @@
 
 #include <bloom/api/model_json.hpp>
 #include <bloom/base/text.hpp>
+#include <bloom/scheduler/placement.hpp>
 
 #include "api/common.hpp"
 
@@ -42,16 +43,15 @@ rt::Task<Result<>> handle_model(Services& services, http::Exchange& ex) {
     std::vector<ModelView> models = view_models(services.registry.models(), *services.catalog,
                                                 {.unheld = services.list_catalog, .builds = true});
     const std::string_view id = ex.param("id");
-    auto found = std::ranges::find(models, id, &ModelView::id);
-    if (found == models.end()) {
-        // Any name that a request may use, answered under that name.
-        if (const registry::CatalogEntry* entry = services.catalog->find(id))
-            found = std::ranges::find(models, entry, &ModelView::entry);
-    }
+    // Any name that a request may use, answered under that name for the model it would go to.
+    const std::string placed = scheduler::resolve_model(services.registry, *services.catalog, id);
+    const auto found = std::ranges::find_if(
+        models, [&](const ModelView& model) { return model.held.info.id == placed; });
     if (found == models.end()) {
         scheduler::NoPlace none{scheduler::NoPlace::Reason::unknown_model, {}};
-        for (const ModelView& model : models)
-            none.held.push_back(model.id);
+        for (const ModelView& model : models) {
+            if (model.held.n_providers > 0) none.held.push_back(model.id);
+        }
         co_return co_await refuse(ex, to_api_error(none, id));
     }
     found->id = std::string(id);

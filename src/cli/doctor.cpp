@@ -4,7 +4,6 @@
 #include <sys/resource.h>
 #include <sys/utsname.h>
 #include <thread>
-#include <unistd.h>
 
 #include <fmt/format.h>
 
@@ -70,16 +69,22 @@ Check check_kernels() {
     return check;
 }
 
+/// What models are measured against before they are loaded: a container's limit counts.
 Check check_memory() {
     constexpr double kSmall = 2e9;
-    const auto pages = static_cast<double>(::sysconf(_SC_PHYS_PAGES));
-    const double bytes = pages * static_cast<double>(::sysconf(_SC_PAGESIZE));
+    const hw::MemoryInfo info = hw::read_memory_info();
+    const auto usable = static_cast<double>(info.usable_bytes());
     Check check{"memory",
                 Check::State::fine,
-                fmt::format("{} in all, {} processors", human_bytes(bytes),
+                fmt::format("{} in all, {} can be used{}, {} processors",
+                            human_bytes(static_cast<double>(info.total_bytes)), human_bytes(usable),
+                            info.limit_bytes == 0
+                                ? std::string()
+                                : fmt::format(" (limit {})",
+                                              human_bytes(static_cast<double>(info.limit_bytes))),
                             std::thread::hardware_concurrency()),
                 {}};
-    if (bytes < kSmall) {
+    if (info.usable_bytes() != 0 && usable < kSmall) {
         check.state = Check::State::advice;
         check.fix = "only the built-in model will fit";
     }

@@ -20,6 +20,7 @@
 #include <bloom/rt/compute_pool.hpp>
 
 #include "provider/home.hpp"
+#include "provider/kv_budget.hpp"
 #include "provider/model_team.hpp"
 
 namespace bloom::provider {
@@ -43,15 +44,6 @@ struct Command final : rt::PostItem {
 
     std::move_only_function<void()> work;
 };
-
-/// A quarter of the memory that is free, so that weights of further models and everybody else fit.
-/// Pages take real memory only once they are used.
-std::int64_t kv_budget_of_this_machine() {
-    constexpr std::int64_t kLeast = std::int64_t{64} << 20;
-    constexpr std::int64_t kMost = std::int64_t{64} << 30;
-    const auto usable = static_cast<std::int64_t>(hw::read_memory_info().usable_bytes());
-    return std::clamp(usable / 4, kLeast, kMost);
-}
 
 gen::Event refusal(const Error& error) {
     gen::Event event;
@@ -391,8 +383,13 @@ private:
         options.draft_head = options_.draft_head;
         options.state_cache_bytes = options_.state_cache_bytes;
         options.available_bytes = static_cast<std::int64_t>(hw::read_memory_info().usable_bytes());
-        options.kv_budget_bytes =
-            options_.kv_cache_bytes > 0 ? options_.kv_cache_bytes : kv_budget_of_this_machine();
+        options.kv_budget_bytes = options_.kv_cache_bytes;
+        if (options.kv_budget_bytes <= 0) {
+            const auto kv_type = options_.precise ? kernels::KvType::f32 : kernels::KvType::f16;
+            options.kv_budget_bytes =
+                kv_budget_beside(engine::memory_need(*loading.file, options_.n_layers, kv_type),
+                                 options.available_bytes, options_.swap_bytes);
+        }
         auto engine = engine::Engine::create(std::move(*loading.file), options);
         loading.file.reset();
         if (!engine) {

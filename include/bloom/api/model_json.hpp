@@ -23,7 +23,7 @@ struct ModelViewOptions {
     bool available_only = false; ///< only what some provider holds
 };
 
-/// All of them by id. The views point into `catalog`.
+/// All of them by id, each id once. The views point into `catalog`.
 std::vector<ModelView> view_models(std::vector<registry::Registry::ListedModel> held,
                                    const registry::Catalog& catalog,
                                    const ModelViewOptions& options);

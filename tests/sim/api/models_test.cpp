@@ -21,6 +21,7 @@ namespace {
 
 constexpr const char* kKey = "sk-db-simulated-key-0123456789";
 const std::string kGemma = "mlx-community/gemma-4-26b-a4b-it-8bit";
+const std::string kTrinity = "mlx-community/Trinity-Mini-8bit";
 
 /// Answers one word and remembers what it was asked for.
 class OneWord final : public registry::EventStream {
@@ -60,7 +61,8 @@ public:
             registry::ModelInfo info;
             info.id = text.substr(0, at);
             if (at != std::string::npos) info.catalog_id = text.substr(at + 1);
-            info.context_length = 4096;
+            info.context_length =
+                4096 + static_cast<std::int32_t>(list.size()); // to tell them apart
             if (!info.catalog_id.empty()) info.max_output_length = 100;
             list.push_back(std::move(info));
         }
@@ -210,11 +212,24 @@ TEST(ModelsSim, NodesThatOthersJoinListTheWholeCatalog) {
     w.services.list_catalog = true;
     w.asks = {{.path = "/v1/models"},
               {.path = "/v1/models?available=1"},
-              {.path = "/v1/models/trinity-mini"}};
+              {.path = "/v1/models/trinity-mini"},
+              {.path = "/v1/models/nobody/knows"}};
     run(w);
     EXPECT_EQ(ids(w.seen[0].body, "data").size(), 6U);
     EXPECT_EQ(ids(w.seen[1].body, "data"), (Ids{"mine"}));
     EXPECT_NE(w.seen[2].body.find("\"provider_count\":0"), std::string::npos);
+    EXPECT_NE(w.seen[3].body.find("It serves: mine."), std::string::npos) << w.seen[3].body;
+}
+
+TEST(ModelsSim, FactsAreThoseOfTheModelThatRequestsGoTo) {
+    World w({"a-gemma=" + kGemma, kGemma + "=" + kGemma, "my-trinity=" + kTrinity});
+    w.services.list_catalog = true;
+    w.asks = {{.path = "/v1/models/google%2Fgemma-4-26B-A4B-it"},
+              {.path = "/v1/models/trinity-mini"}};
+    run(w);
+    // Builds under their own id come before names that somebody gave them.
+    EXPECT_NE(w.seen[0].body.find("\"context_length\":4097,"), std::string::npos) << w.seen[0].body;
+    EXPECT_NE(w.seen[1].body.find("\"context_length\":4098,"), std::string::npos) << w.seen[1].body;
 }
 
 TEST(ModelsSim, TheCatalogIsPublic) {

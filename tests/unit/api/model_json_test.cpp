@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -63,6 +64,18 @@ TEST(ModelViews, UnheldEntriesAreListedOnRequest) {
     const auto available = view_models({held("own")}, catalog,
                                        {.unheld = true, .builds = false, .available_only = true});
     EXPECT_EQ(ids(available), (Ids{"own"}));
+}
+
+TEST(ModelViews, EveryIdIsListedOnce) {
+    const Catalog& catalog = Catalog::built_in();
+    // Somebody gave a model the alias, which hides the entry that it would stand for.
+    const auto named = view_models({held("gemma-4-26b", kGemma)}, catalog, {.unheld = true});
+    EXPECT_EQ(named.size(), 5U);
+    EXPECT_EQ(std::ranges::count(ids(named), "gemma-4-26b"), 1);
+    const auto both = view_models({held("gemma-4-26b"), held(kGemma, kGemma)}, catalog,
+                                  {.unheld = false, .builds = true});
+    EXPECT_EQ(ids(both), (Ids{"gemma-4-26b", kGemma}));
+    EXPECT_EQ(both.front().entry, nullptr);
 }
 
 /// Member of an object by a path of keys.

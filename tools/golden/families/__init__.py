@@ -29,11 +29,3 @@ def modules():
     """{family name: module}"""
     names = sorted(info.name for info in pkgutil.iter_modules(__path__))
     return {name: importlib.import_module(f"{__name__}.{name}") for name in names}
-
-
-def find_case(name):
-    """(module, case) of a case by its name."""
-    for module in modules().values():
-        if name in module.CASES:
-            return module, module.CASES[name]
-    raise KeyError(name)

@@ -7,7 +7,6 @@ import torch
 
 from golden import containers, features, vocab_bytes, writers
 from golden.features import Breakable, powers
-from golden.reference import silu
 
 VOCABULARY = vocab_bytes.minimax_m2()
 NOISE, N_NOISY, N_STEADY = features.NOISE, 24, 4
