@@ -4,8 +4,6 @@
 
 #include <fmt/format.h>
 
-#include <bloom/engine/state_costs.hpp>
-
 namespace bloom::engine {
 namespace {
 
@@ -16,6 +14,12 @@ constexpr std::int64_t kPage = compute::kPageTokens;
 constexpr std::int64_t kMaxSnapshots = 1024;
 /// The end of one prompt and that of the beginning that it shares with others.
 constexpr std::int64_t kLeastSnapshots = 2;
+
+/// Pages that one sequence can hold in a group with a window: the window before the last cut, what
+/// follows it up to the end of a step, partial pages around.
+std::int64_t window_pages(const compute::KvGroupSpec& group, std::int64_t prefill_tokens) noexcept {
+    return (group.window + prefill_tokens + 2 * kPrefillCut) / kPage + 2;
+}
 
 } // namespace
 

@@ -120,7 +120,6 @@ Result<std::unique_ptr<Engine>> Engine::create(ModelFile file, const EngineOptio
     info.weight_bytes = memory.weight_bytes;
     info.kv_bytes = memory.kv_bytes;
     info.state_bytes = memory.state_bytes;
-    info.state = state_costs(graph->state(), options.prefill_tokens);
     return std::make_unique<EngineImpl>(std::move(file), options, std::move(prompts),
                                         std::move(backend), std::move(graph), std::move(store),
                                         std::move(swap), std::move(info));

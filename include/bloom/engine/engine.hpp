@@ -13,7 +13,6 @@
 #include <bloom/base/result.hpp>
 #include <bloom/compute/team.hpp>
 #include <bloom/engine/model_file.hpp>
-#include <bloom/engine/state_costs.hpp>
 #include <bloom/engine/weight_traffic.hpp>
 #include <bloom/gen/event.hpp>
 #include <bloom/gen/generation.hpp>
@@ -122,7 +121,6 @@ struct EngineInfo {
     std::int64_t weight_bytes = 0;       ///< packed
     std::int64_t kv_bytes = 0;           ///< reserved
     std::int64_t kv_bytes_per_token = 0; ///< in all groups
-    StateCosts state;
     std::int64_t state_bytes = 0;    ///< reserved for recurrent states, snapshots included
     WeightTraffic traffic;           ///< weights that steps read
     std::int64_t macs_per_token = 0; ///< multiplications in matrices, the head apart

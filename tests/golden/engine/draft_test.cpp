@@ -2,6 +2,7 @@
 // guess from their own guesses.
 #include <cmath>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -44,6 +45,10 @@ DraftCase load_draft(const std::string& name, std::size_t prompt, bool precise) 
     }
     return out;
 }
+
+/// As in golden_test: what one code on an edge may change, with other exponentials than the
+/// library's.
+constexpr double kEdge = 0.025;
 
 double error_of(const std::vector<float>& got, const float* want) {
     double diff = 0, norm = 0;
@@ -93,13 +98,14 @@ TEST_P(Drafts, LogitsAndTokens) {
                     EXPECT_EQ(best_of(further[0], model.n_tokens), want.drafts[d + 1]);
                     logits.push_back(further[0]);
                 }
+                const bool edges = !precise && std::string_view((*t)->isa) != "scalar";
                 const auto width = static_cast<std::size_t>(model.vocab_rows);
                 const std::size_t kept = want.logits.size() / width;
                 ASSERT_GE(logits.size(), kept);
                 for (std::size_t i = 0; i < kept; ++i) {
                     EXPECT_LE(
                         error_of(logits[logits.size() - kept + i], want.logits.data() + i * width),
-                        model.tolerance)
+                        edges ? kEdge : model.tolerance)
                         << "position " << i << " of the last " << kept;
                 }
                 ++n_checked;

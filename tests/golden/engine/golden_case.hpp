@@ -36,6 +36,7 @@ struct ModelCase {
     std::int64_t vocab_rows = 0;
     std::int64_t n_tokens = 0;
     double tolerance = 0;
+    bool is_recurrent = false; ///< has layers of linear attention
     std::vector<PromptCase> prompts;
     std::vector<LayerCase> layers; ///< of the longest prompt
 };
@@ -74,6 +75,7 @@ inline ModelCase load_case(const std::string& name) {
     out.vocab_rows = o.at("vocab_rows").value().as_int64().value();
     out.n_tokens = o.at("n_tokens").value().as_int64().value();
     out.tolerance = o.at("tolerance").value().as_double().value();
+    out.is_recurrent = name.starts_with("qwen35");
     for (const json::Value v : o.at("prompts").value().as_array().value()) {
         const json::Object p = v.as_object().value();
         PromptCase c;

@@ -1,5 +1,6 @@
 #include <cmath>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -79,12 +80,19 @@ std::vector<double> errors(Engine& engine, const PromptCase& c, const std::vecto
 /// one there is always some, so there a position either matches or is off by no more than that
 /// (where such a code may send a token to other experts, there are no int8 logits at all).
 /// layer_test compares the long prompts more strictly, a layer at a time.
+///
+/// A recurrent state hands such a code on to every later position, and the exponentials of the
+/// vector kernels differ from the library's in the last bits, which the drawing did not allow for:
+/// there short prompts are compared strictly with the scalar table only.
 constexpr std::size_t kLongPrompt = 32;
 constexpr double kEdge = 0.025;
 
-void check(const std::vector<double>& e, bool precise, const PromptCase& c, double tolerance) {
+bool has_edges(const ModelCase& model, const PromptCase& c, std::string_view isa, bool precise) {
+    return !precise && (c.ids.size() > kLongPrompt || (model.is_recurrent && isa != "scalar"));
+}
+
+void check(const std::vector<double>& e, bool edges, const PromptCase& c, double tolerance) {
     ASSERT_EQ(e.size(), c.n_positions);
-    const bool edges = !precise && c.ids.size() > kLongPrompt;
     for (std::size_t i = 0; i < e.size(); ++i) {
         EXPECT_LE(e[i], edges ? kEdge : tolerance)
             << "position " << i << " of the last " << e.size();
@@ -106,7 +114,8 @@ TEST_P(Golden, LogitsAndGreedyTokens) {
                 const auto& want = precise ? c.precise : c.int8;
                 if (!precise && want.empty()) continue; // layer by layer instead
                 ASSERT_EQ(want.size(), c.n_positions * static_cast<std::size_t>(model.vocab_rows));
-                check(errors(*engine, c, want), precise, c, model.tolerance);
+                const bool edges = has_edges(model, c, (*t)->isa, precise);
+                check(errors(*engine, c, want), edges, c, model.tolerance);
                 const auto& tokens = precise ? c.greedy_precise : c.greedy_int8;
                 EXPECT_EQ(greedy(*engine, c.ids, tokens.size(), model.n_tokens), tokens);
             }

@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include <bloom/compute/backend.hpp>
 #include <bloom/compute/team.hpp>
 #include <bloom/engine/engine.hpp>
 

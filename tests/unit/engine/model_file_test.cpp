@@ -195,9 +195,9 @@ TEST(ModelFileGguf, EveryFaultIsNamed) {
         {"architecture",
          [](auto& w) {
              w.remove("general.architecture");
-             w.put_string("general.architecture", "gemma3");
+             w.put_string("general.architecture", "mamba");
          },
-         Code::unsupported, "\"gemma3\""},
+         Code::unsupported, "\"mamba\""},
         {"no layers", [](auto& w) { w.remove("llama.block_count"); }, Code::not_found,
          "llama.block_count"},
         {"0 layers", [](auto& w) { set_u32(w, "llama.block_count", 0); }, Code::too_large,

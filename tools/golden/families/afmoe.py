@@ -48,11 +48,11 @@ class Config:
 
 CASES = {
     "afmoe-gguf-q8_0": dict(
-        container="gguf", kind="q8_0", seed=51,
+        container="gguf", kind="q8_0", seed=51, int8_tokens=8,
         config=Config("sssfs", 96, 4, 2, 16, 96, 5, 2, 32, window=12)),
     # The layers are listed, and not at equal distances.
     "afmoe-mlx-affine8": dict(
-        container="mlx", kind="affine8", seed=52, shards=2,
+        container="mlx", kind="affine8", seed=52, shards=2, int8_tokens=8,
         config=Config("sfssf", 64, 4, 2, 32, 192, 4, 2, 64, window=24)),
     # Every third layer is full; two shared experts are one of twice the width.
     "afmoe-hf-bf16": dict(
