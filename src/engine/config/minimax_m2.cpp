@@ -112,8 +112,8 @@ Result<> read_gguf_minimax_m2(const ArchKeys& keys, const GgufFile& file, ModelC
     BLOOM_TRY(const std::int64_t v_dim,
               keys.integer_or("attention.value_length", c.head_dim, 1, kMaxHeadDim));
     if (v_dim != c.head_dim) {
-        return unsupported("values of {} dimensions beside keys of {} are not supported", v_dim,
-                           c.head_dim);
+        return unsupported("{} is {} beside keys of {}; equal ones are supported",
+                           keys.key("attention.value_length"), v_dim, c.head_dim);
     }
     BLOOM_TRY(c.rotary_dim, keys.integer("rope.dimension_count", 1, kMaxHeadDim));
     BLOOM_TRY(c.norm_eps, keys.real("attention.layer_norm_rms_epsilon"));
