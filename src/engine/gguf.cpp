@@ -175,6 +175,8 @@ std::string GgufValue::describe() const {
             out += fmt::format("{}", *real);
         } else if (const auto integer = array.integer_at(i)) {
             out += fmt::format("{}", *integer);
+        } else if (const auto flag = array.boolean_at(i)) {
+            out += *flag ? "true" : "false";
         } else {
             out += "?";
         }

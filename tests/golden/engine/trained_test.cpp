@@ -129,7 +129,7 @@ TEST_P(TrainedModel, AnswersAsItsTrainerSays) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, TrainedModel, testing::Values("qwen35-trained"));
+INSTANTIATE_TEST_SUITE_P(Models, TrainedModel, testing::Values("qwen35-trained", "gemma4-trained"));
 
 // --- guessing
 // -------------------------------------------------------------------------------------

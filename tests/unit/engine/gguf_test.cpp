@@ -66,6 +66,20 @@ TEST(Gguf, ReadsMetadataAndTensors) {
     EXPECT_EQ(file->find_tensor("third"), nullptr);
 }
 
+TEST(Gguf, ShowsValuesOfEveryKind) {
+    GgufWriter w = small_file();
+    w.put_array<std::uint8_t>("flags", GgufWriter::kBool, {1, 0});
+    const std::vector<std::uint8_t> image = w.build();
+    const auto file = parse(image).value();
+    const auto shown = [&](std::string_view key) { return file.metadata().find(key)->describe(); };
+    EXPECT_EQ(shown("number"), "7");
+    EXPECT_EQ(shown("real"), "0.5");
+    EXPECT_EQ(shown("flag"), "true");
+    EXPECT_EQ(shown("flags"), "[true, false]");
+    EXPECT_EQ(shown("list"), "[1, -2, 3]");
+    EXPECT_EQ(shown("words"), R"(["a", "", "ccc"])");
+}
+
 TEST(Gguf, AcceptsVersion2AndOtherAlignments) {
     GgufWriter w = small_file();
     w.version = 2;
