@@ -16,6 +16,9 @@ namespace bloom::engine::config {
 // --- parts
 // ----------------------------------------------------------------------------------------
 
+/// Layers, width, heads, vocabulary and context of a family that states them all; none has a
+/// default or follows from others. Errors: corrupt, naming what is missing.
+Result<> read_hf_decoder_sizes(const hf::Fields& f, ModelConfig& c);
 /// `rope_theta` and `rope_scaling`, or both inside `rope_parameters`, which newer files have.
 Result<> read_hf_rope(const hf::Fields& f, ModelConfig& c);
 /// The dimensions of a head that a `partial_rotary_factor` of `share` means, at least one.

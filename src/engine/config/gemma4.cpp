@@ -31,11 +31,7 @@ Error per_layer_embeddings(std::string_view key, std::int64_t width) {
 // ---------------------------------------------------------------------------------
 
 Result<> read_hf_sizes(const Fields& f, ModelConfig& c) {
-    BLOOM_TRY(c.n_layers, f.integer("num_hidden_layers"));
-    BLOOM_TRY(c.d_model, f.integer("hidden_size"));
-    BLOOM_TRY(c.n_heads, f.integer("num_attention_heads"));
-    BLOOM_TRY(c.n_kv_heads, f.integer("num_key_value_heads"));
-    BLOOM_TRY(c.head_dim, f.integer("head_dim"));
+    BLOOM_OK(read_hf_decoder_sizes(f, c));
     BLOOM_TRY(c.global_head_dim, f.integer("global_head_dim"));
     BLOOM_TRY(c.global_k_is_v, f.boolean_or("attention_k_eq_v", false));
     c.global_kv_heads = c.n_kv_heads;
@@ -43,8 +39,6 @@ Result<> read_hf_sizes(const Fields& f, ModelConfig& c) {
         BLOOM_TRY(c.global_kv_heads, f.integer_or("num_global_key_value_heads", c.n_kv_heads));
     }
     BLOOM_TRY(c.ffn_dim, f.integer("intermediate_size"));
-    BLOOM_TRY(c.vocab_rows, f.integer("vocab_size"));
-    BLOOM_TRY(c.ctx_len, f.integer("max_position_embeddings"));
     BLOOM_TRY(c.norm_eps, f.real("rms_norm_eps"));
     BLOOM_TRY(c.logit_softcap, f.real_or("final_logit_softcapping", 0.0));
     BLOOM_TRY(const bool has_experts, f.boolean_or("enable_moe_block", false));

@@ -18,13 +18,7 @@ namespace {
 // ---------------------------------------------------------------------------------
 
 Result<> read_hf_sizes(const Fields& f, ModelConfig& c) {
-    BLOOM_TRY(c.n_layers, f.integer("num_hidden_layers"));
-    BLOOM_TRY(c.d_model, f.integer("hidden_size"));
-    BLOOM_TRY(c.n_heads, f.integer("num_attention_heads"));
-    BLOOM_TRY(c.n_kv_heads, f.integer("num_key_value_heads"));
-    BLOOM_TRY(c.head_dim, f.integer("head_dim")); // not the quotient
-    BLOOM_TRY(c.vocab_rows, f.integer("vocab_size"));
-    BLOOM_TRY(c.ctx_len, f.integer("max_position_embeddings"));
+    BLOOM_OK(read_hf_decoder_sizes(f, c));
     BLOOM_TRY(c.norm_eps, f.real("rms_norm_eps"));
     BLOOM_TRY(c.experts.n_experts, f.integer("num_local_experts"));
     BLOOM_TRY(c.experts.top_k, f.integer("num_experts_per_tok"));

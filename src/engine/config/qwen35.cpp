@@ -25,13 +25,7 @@ void set_interval(std::int64_t interval, ModelConfig& c) {
 // ---------------------------------------------------------------------------------
 
 Result<> read_hf_sizes(const Fields& f, ModelConfig& c) {
-    BLOOM_TRY(c.n_layers, f.integer("num_hidden_layers"));
-    BLOOM_TRY(c.d_model, f.integer("hidden_size"));
-    BLOOM_TRY(c.n_heads, f.integer("num_attention_heads"));
-    BLOOM_TRY(c.n_kv_heads, f.integer("num_key_value_heads"));
-    BLOOM_TRY(c.head_dim, f.integer("head_dim"));
-    BLOOM_TRY(c.vocab_rows, f.integer("vocab_size"));
-    BLOOM_TRY(c.ctx_len, f.integer("max_position_embeddings"));
+    BLOOM_OK(read_hf_decoder_sizes(f, c));
     BLOOM_TRY(c.norm_eps, f.real_or("rms_norm_eps", 1e-6));
     LinearConfig& l = c.linear;
     BLOOM_TRY(l.n_k_heads, f.integer("linear_num_key_heads"));
