@@ -113,9 +113,7 @@ Result<std::unique_ptr<const Graph>> load_afmoe(const ModelFile& file, compute::
         BLOOM_TRY(l.ffn_post_norm, up.vector(Role::ffn_post_norm, i));
         return l;
     };
-    BLOOM_TRY(std::vector<Layer> layers, load_layers<Layer>(up, options, base, load));
-    return std::make_unique<const LayeredGraph<Layer>>(std::move(base), std::move(layers),
-                                                       &write_plan);
+    return load_graph_of<Layer>(up, options, base, load, &write_plan);
 }
 
 } // namespace bloom::engine

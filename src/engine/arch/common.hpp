@@ -285,4 +285,15 @@ private:
     Write write_;
 };
 
+/// Loads the layers, too, and makes the graph of them; `base` is used up. `load` may place layers
+/// in it.
+template <class Layer>
+Result<std::unique_ptr<const Graph>> load_graph_of(Uploader& up, const ArchOptions& options,
+                                                   Base& base,
+                                                   FunctionRef<Result<Layer>(std::int64_t)> load,
+                                                   typename LayeredGraph<Layer>::Write write) {
+    BLOOM_TRY(std::vector<Layer> layers, load_layers<Layer>(up, options, base, load));
+    return std::make_unique<const LayeredGraph<Layer>>(std::move(base), std::move(layers), write);
+}
+
 } // namespace bloom::engine::arch

@@ -180,9 +180,7 @@ Result<std::unique_ptr<const Graph>> load_gemma4(const ModelFile& file, compute:
         l.rope = l.is_global ? global : sliding;
         return l;
     };
-    BLOOM_TRY(std::vector<Layer> layers, load_layers<Layer>(up, options, base, load));
-    return std::make_unique<const LayeredGraph<Layer>>(std::move(base), std::move(layers),
-                                                       &write_plan);
+    return load_graph_of<Layer>(up, options, base, load, &write_plan);
 }
 
 } // namespace bloom::engine

@@ -50,9 +50,7 @@ Result<std::unique_ptr<const Graph>> load_dense(const ModelFile& file, compute::
         l.rope = rope;
         return l;
     };
-    BLOOM_TRY(std::vector<Layer> layers, load_layers<Layer>(up, options, base, load_layer));
-    return std::make_unique<const LayeredGraph<Layer>>(std::move(base), std::move(layers),
-                                                       &write_plan);
+    return load_graph_of<Layer>(up, options, base, load_layer, &write_plan);
 }
 
 } // namespace bloom::engine

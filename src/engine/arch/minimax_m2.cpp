@@ -60,9 +60,7 @@ load_minimax_m2(const ModelFile& file, compute::Backend& backend, const ArchOpti
         BLOOM_TRY(l.experts, load_experts(up, i));
         return l;
     };
-    BLOOM_TRY(std::vector<Layer> layers, load_layers<Layer>(up, options, base, load));
-    return std::make_unique<const LayeredGraph<Layer>>(std::move(base), std::move(layers),
-                                                       &write_plan);
+    return load_graph_of<Layer>(up, options, base, load, &write_plan);
 }
 
 } // namespace bloom::engine

@@ -64,9 +64,7 @@ load_qwen3_moe(const ModelFile& file, compute::Backend& backend, const ArchOptio
         l.rope = rope;
         return l;
     };
-    BLOOM_TRY(std::vector<Layer> layers, load_layers<Layer>(up, options, base, load_layer));
-    return std::make_unique<const LayeredGraph<Layer>>(std::move(base), std::move(layers),
-                                                       &write_plan);
+    return load_graph_of<Layer>(up, options, base, load_layer, &write_plan);
 }
 
 } // namespace bloom::engine
