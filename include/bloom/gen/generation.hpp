@@ -54,6 +54,9 @@ struct TemplateOptions {
     std::string tool_name; ///< with ToolChoice::named
     bool parallel_tool_calls = true;
     std::optional<bool> enable_thinking; ///< absent: the template's own default
+    /// `low`, `medium`, `high` and their like for templates that know degrees; empty: their
+    /// default.
+    std::string reasoning_effort;
 };
 
 struct LogitBias {
@@ -86,7 +89,9 @@ struct Limits {
 struct OutputFormat {
     enum class Kind : std::uint8_t { text, json_object, json_schema };
     Kind kind = Kind::text;
+    std::string name;   ///< of the schema, for messages
     std::string schema; ///< JSON text, with json_schema
+    bool strict = false;
 };
 
 /// Wishes about where it runs; resolved by the scheduler, not seen by the engine.
@@ -99,6 +104,9 @@ struct Generation {
     std::string model;                ///< resolved build id
     std::vector<Message> messages;    ///< chat; empty for a raw completion
     std::vector<std::string> prompts; ///< raw completion: 1..k texts; empty for chat
+    /// Raw completion with prompts that are token ids already, instead of `prompts`.
+    std::vector<std::vector<std::int32_t>> token_prompts;
+    bool echo = false; ///< raw completion: each choice begins with its prompt
     std::int32_t n_choices = 1;
     TemplateOptions tmpl;
     Sampling sampling;

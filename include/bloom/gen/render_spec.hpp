@@ -31,7 +31,12 @@ struct RenderSpec {
     bool stream = false;
     bool include_usage = false;
     ReasoningMode reasoning = ReasoningMode::parsed;
+    bool logprobs = false; ///< choices carry log probabilities
+    /// The client is shown that a machine was chosen, by members that a dialect adds to its body
+    /// (`metadata` of consumer API section 4.9), as one JSON object; empty: not asked for.
+    std::string metadata;
     std::string echoed;       ///< request fields that the dialect repeats, as it encoded them
+    std::string thinking_key; ///< what thinking blocks are authenticated with, for this response
     std::string request_hash; ///< SHA-256 hex of the request body
 };
 

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include <bloom/base/result.hpp>
+#include <bloom/gen/generation.hpp>
+#include <bloom/text/chat_template.hpp>
+#include <bloom/text/grammar/grammar.hpp>
+
+namespace bloom::text {
+
+/// What decides which answers a chat request allows.
+struct ConstraintRequest {
+    const gen::TemplateOptions* tmpl = nullptr; ///< tools and the choice among them
+    const gen::OutputFormat* format = nullptr;
+    OutputFormat calls = OutputFormat::plain; ///< how this model writes calls
+    bool in_reasoning = false;                ///< the prompt has opened the thinking
+};
+
+/// The grammar of the whole answer, thinking included, from its first token to its end; nullptr
+/// where any text will do. It enforces: output formats; `required` and `named` tool choices (at
+/// least one call, of that tool); the schemas of all calls where a call is forced, and of strict
+/// tools under `automatic`; one call at most without parallel_tool_calls; with `none`, no calls.
+/// Errors: those of add_json_schema; unsupported where the model's template knows no calls.
+Result<std::shared_ptr<const Grammar>> make_constraint(const ConstraintRequest& request);
+
+/// The part of the errors above that does not depend on the model: schemas of the output format
+/// and of the tools that would be enforced. `param` tells which ("response_format", "tools[2]").
+struct ConstraintError {
+    std::string param;
+    Error error;
+};
+
+std::optional<ConstraintError> check_constraints(const gen::TemplateOptions& tmpl,
+                                                 const gen::OutputFormat& format);
+
+} // namespace bloom::text
