@@ -130,7 +130,10 @@ void Machine::visit(std::uint32_t state, std::uint32_t stack) {
          at = (at + 1) & mask) {
         if (seen_[slots_[at] - 1] == config) return;
     }
-    if (seen_.size() == kMaxGrammarConfigs) return;
+    if (seen_.size() == kMaxGrammarConfigs) {
+        ++n_dropped_;
+        return;
+    }
     seen_.push_back(config);
     insert(static_cast<std::uint32_t>(seen_.size() - 1));
 }

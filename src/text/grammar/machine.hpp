@@ -113,6 +113,9 @@ public:
     /// Behind the end of the rule that runs on `stack`.
     void leave(std::uint32_t stack, Position& out);
 
+    /// Configurations left out so far for kMaxGrammarConfigs.
+    std::uint64_t n_dropped() const noexcept { return n_dropped_; }
+
 private:
     void begin(Position& out);
     void visit(std::uint32_t state, std::uint32_t stack);
@@ -123,6 +126,7 @@ private:
     const Grammar* grammar_;
     Stacks stacks_;
     Position* out_ = nullptr;
+    std::uint64_t n_dropped_ = 0;
     std::vector<Config> seen_;         ///< of this step, in order of discovery
     std::vector<std::uint32_t> slots_; ///< index in seen_ + 1 by hash, once there are many
 };
