@@ -14,6 +14,9 @@ inline constexpr std::string_view kJson = "application/json";
 /// Answers with the failure's status, envelope and Retry-After.
 rt::Task<Result<>> refuse(http::Exchange& ex, ApiError error);
 
+/// The shape of errors on the path of this request, served or not.
+dialect::Envelope envelope_of(const http::Exchange& ex) noexcept;
+
 /// The caller by the credentials of the head. Errors: unauthenticated.
 Result<auth::Principal> authenticate(const Services& services, http::Exchange& ex);
 
@@ -25,6 +28,7 @@ rt::Task<Result<>> handle_catalog(Services& services, http::Exchange& ex);
 rt::Task<Result<>> handle_catalog_entry(Services& services, http::Exchange& ex);
 rt::Task<Result<>> handle_models(Services& services, http::Exchange& ex);
 rt::Task<Result<>> handle_model(Services& services, http::Exchange& ex);
-rt::Task<Result<>> handle_chat(Services& services, http::Exchange& ex);
+/// Any of the inference routes; `path` is the dialect that the route belongs to.
+rt::Task<Result<>> handle_inference(Services& services, http::Exchange& ex, gen::Dialect path);
 
 } // namespace bloom::api

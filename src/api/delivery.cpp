@@ -13,8 +13,6 @@
 namespace bloom::api {
 namespace {
 
-constexpr std::string_view kKeepAlive = ": keep-alive\n\n";
-
 std::uint64_t ns(std::chrono::milliseconds time) {
     return static_cast<std::uint64_t>(std::chrono::nanoseconds(time).count());
 }
@@ -51,6 +49,7 @@ struct Delivery::Attempt {
     std::uint64_t accepted_ns = 0;  // 0: not yet
     std::int32_t n_finished = 0;    // choices
     bool committed = false;
+    bool began = false; // the encoder's first bytes have been sent
     bool had_content = false;
 };
 
@@ -81,9 +80,9 @@ rt::Task<Outcome> Delivery::attempt(registry::ProviderLink& link, int number) {
     Attempt at{link, number, crypto::uuid_v4(), {}, {}, {}, {}, {}, {}};
     auto request = std::make_shared<gen::Generation>(request_);
     request->attempt = number;
-    request->render.response_id = "chatcmpl-" + at.job_id;
+    request->render.response_id = dialect_.response_id(at.job_id);
     at.spec = request->render;
-    at.encoder = dialect::make_encoder(at.spec);
+    at.encoder = dialect_.make_encoder(at.spec);
     at.last_event_ns = rt::Shard::current().now_ns();
     at.stream = link.submit(std::move(request));
     Outcome outcome;
@@ -141,7 +140,9 @@ rt::Task<std::optional<Outcome>> Delivery::on_wait_over(Attempt& at, const Error
         failed.failure = gen::Failure::timeout;
         co_return co_await on_batch(at, {failed});
     }
-    const Result<> sent = co_await send(at, kKeepAlive);
+    // Some dialects keep alive by an event, which must not come before their first one.
+    const Result<> sent =
+        co_await send(at, at.began ? dialect_.keep_alive : dialect::kKeepAliveComment);
     if (!sent) co_return client_gone(at, at.used);
     co_return std::nullopt;
 }
@@ -175,6 +176,7 @@ rt::Task<std::optional<Outcome>> Delivery::on_batch(Attempt& at, gen::EventBatch
         at.encoder->append(event, at.n_finished >= request_.n_choices ? at.tail : at.out);
     }
     if (at.spec.stream && !at.out.empty()) {
+        at.began = true;
         const Result<> sent = co_await send(at, at.out);
         if (!sent) co_return client_gone(at, at.used);
     }

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include <bloom/dialect/encoder.hpp>
+#include <bloom/dialect/dialect.hpp>
 #include <bloom/gen/generation.hpp>
 #include <bloom/http/exchange.hpp>
 #include <bloom/sse/writer.hpp>
@@ -36,7 +36,8 @@ struct Outcome {
 class Delivery {
 public:
     Delivery(Services& services, http::Exchange& ex, gen::Generation request)
-        : services_(services), ex_(ex), sse_(ex), request_(std::move(request)) {}
+        : services_(services), ex_(ex), dialect_(dialect::dialect_of(request.render.dialect)),
+          sse_(ex), request_(std::move(request)) {}
 
     /// Runs up to limits.n_attempts attempts. Never leaves a stream behind, not even when something
     /// throws.
@@ -59,6 +60,7 @@ private:
 
     Services& services_;
     http::Exchange& ex_;
+    const dialect::Dialect& dialect_;
     sse::Writer sse_;
     gen::Generation request_;
 };

@@ -5,7 +5,7 @@
 
 #include <bloom/api/error_map.hpp>
 #include <bloom/base/text.hpp>
-#include <bloom/dialect/openai_error.hpp>
+#include <bloom/dialect/error_body.hpp>
 
 namespace bloom::api {
 namespace {
@@ -32,6 +32,31 @@ std::string served(const scheduler::NoPlace& none) {
     std::vector<std::string> named = none.held;
     if (named.size() > kNamedModelsMax) named.resize(kNamedModelsMax);
     return named.empty() ? std::string("no model yet") : fmt::format("{}", fmt::join(named, ", "));
+}
+
+std::string_view anthropic_type(Status status) {
+    switch (status) {
+    case Status::unauthorized:
+        return "authentication_error";
+    case Status::payment_required:
+        return "billing_error";
+    case Status::forbidden:
+        return "permission_error";
+    case Status::not_found:
+        return "not_found_error";
+    case Status::payload_too_large:
+        return "request_too_large";
+    case Status::too_many_requests:
+        return "rate_limit_error";
+    case Status::service_unavailable:
+    case Status::overloaded:
+        return "overloaded_error";
+    case Status::request_timeout:
+    case Status::gateway_timeout:
+        return "timeout_error";
+    default:
+        return http::to_int(status) < 500 ? "invalid_request_error" : "api_error";
+    }
 }
 
 ApiError refused(const gen::Event& event) {
@@ -95,6 +120,22 @@ std::string ApiError::openai_body() const {
     std::string body;
     dialect::append_openai_error(body, message, type, param, code);
     return body;
+}
+
+std::string ApiError::anthropic_body(std::string_view request_id) const {
+    std::string body;
+    dialect::append_anthropic_error(body, message, anthropic_type(status), request_id);
+    return body;
+}
+
+std::string ApiError::body(dialect::Envelope envelope, std::string_view request_id) const {
+    return envelope == dialect::Envelope::anthropic ? anthropic_body(request_id) : openai_body();
+}
+
+http::Status ApiError::status_in(dialect::Envelope envelope) const noexcept {
+    const bool overloaded =
+        envelope == dialect::Envelope::anthropic && status == Status::service_unavailable;
+    return overloaded ? Status::overloaded : status;
 }
 
 ApiError to_api_error(const Error& error) {

@@ -3,6 +3,7 @@
 
 #include <bloom/base/log.hpp>
 #include <bloom/crypto/digest.hpp>
+#include <bloom/dialect/dialect.hpp>
 #include <bloom/dialect/openai_chat.hpp>
 #include <bloom/json/reader.hpp>
 #include <bloom/rt/shard.hpp>
@@ -30,8 +31,9 @@ private:
     Services& services_;
 };
 
-/// The body as a Generation. Parser memory is the thread's; nothing of it outlives the call.
-std::expected<gen::Generation, ApiError> read_request(ByteSpan body) {
+/// The body as its dialect reads it. Parser memory is the thread's; nothing of it outlives the
+/// call.
+std::expected<dialect::Request, ApiError> read_request(ByteSpan body, gen::Dialect path) {
     constexpr std::size_t kKeptParserBytes = std::size_t{1} << 20;
     thread_local json::Parser parser;
     const Result<json::Value> document = parser.parse_padded(as_text(body));
@@ -44,7 +46,8 @@ std::expected<gen::Generation, ApiError> read_request(ByteSpan body) {
             "invalid_json"};
         return std::unexpected(to_api_error(bad));
     }
-    dialect::Parsed<gen::Generation> request = dialect::parse_openai_chat(*document);
+    const gen::Dialect shape = dialect::shape_of(*document, path);
+    dialect::Parsed<dialect::Request> request = dialect::dialect_of(shape).parse(*document);
     parser.trim(kKeptParserBytes);
     if (!request) return std::unexpected(to_api_error(request.error()));
     return std::move(*request);
@@ -112,7 +115,7 @@ rt::Task<Result<>> conclude(http::Exchange& ex, scheduler::Admission admission, 
 
 } // namespace
 
-rt::Task<Result<>> handle_chat(Services& services, http::Exchange& ex) {
+rt::Task<Result<>> handle_inference(Services& services, http::Exchange& ex, gen::Dialect path) {
     Result<auth::Principal> who = authenticate(services, ex);
     if (!who) co_return co_await refuse(ex, to_api_error(who.error()));
     if (services.draining.load(std::memory_order_relaxed)) {
@@ -126,15 +129,16 @@ rt::Task<Result<>> handle_chat(Services& services, http::Exchange& ex) {
             ex, http_error(http::Status::request_timeout, body.error().message()));
     }
     if (!body) co_return std::unexpected(body.error());
-    auto request = read_request(*body);
-    if (!request) co_return co_await refuse(ex, std::move(request.error()));
-    complete_request(*request, services, *who, *body, ex);
+    auto read = read_request(*body, path);
+    if (!read) co_return co_await refuse(ex, std::move(read.error()));
+    gen::Generation& request = read->generation;
+    complete_request(request, services, *who, *body, ex);
 
     const Running running(services);
-    Result<scheduler::Admission> admission = co_await services.admission.admit(*who, *request);
+    Result<scheduler::Admission> admission = co_await services.admission.admit(*who, request);
     if (!admission) co_return co_await refuse(ex, to_api_error(admission.error()));
-    const bool stream = request->render.stream;
-    Delivery delivery(services, ex, std::move(*request));
+    const bool stream = request.render.stream;
+    Delivery delivery(services, ex, std::move(request));
     Outcome outcome = co_await answer(delivery, ex);
     co_return co_await conclude(ex, std::move(*admission), std::move(outcome), stream);
 }

@@ -14,6 +14,12 @@ rt::Task<Result<>> handle_preflight(http::Exchange& ex) {
     co_return co_await ex.respond(http::Status::no_content, {}, {});
 }
 
+/// Inference in the dialect of its path.
+template <gen::Dialect kDialect>
+BLOOM_CORO_WRAPPER rt::Task<Result<>> handle_dialect(Services& services, http::Exchange& ex) {
+    return handle_inference(services, ex, kDialect);
+}
+
 /// A handler with the services it works with.
 struct Bound {
     Services* services;
@@ -56,8 +62,9 @@ void render_refusal(http::Exchange& ex, http::Refusal& refusal, std::string& bod
     }
     if (error.retry_after_s > 0)
         ex.headers().set("Retry-After", fmt::format("{}", error.retry_after_s));
-    refusal.status = error.status;
-    body += error.openai_body();
+    const dialect::Envelope envelope = envelope_of(ex);
+    refusal.status = error.status_in(envelope);
+    body += error.body(envelope, ex.request_id());
 }
 
 } // namespace
@@ -72,7 +79,8 @@ http::Router make_router(Services& services) {
     router.add(Method::get, "/v1/models/catalog", Bound{&services, &handle_catalog});
     router.add(Method::get, "/v1/models/catalog/{id...}", Bound{&services, &handle_catalog_entry});
     router.add(Method::get, "/v1/models/{id...}", Bound{&services, &handle_model});
-    router.add(Method::post, "/v1/chat/completions", Bound{&services, &handle_chat});
+    router.add(Method::post, "/v1/chat/completions",
+               Bound{&services, &handle_dialect<gen::Dialect::openai_chat>});
     router.set_options(&handle_preflight);
     return router;
 }
@@ -84,6 +92,9 @@ http::Hooks make_hooks(Services& services) {
     hooks.on_response_head = [s](http::Exchange& ex, http::HeaderList& headers) {
         headers.set("X-Request-ID", ex.request_id());
         if (ex.refused()) return;
+        // The name under which Anthropic's clients look for it.
+        if (envelope_of(ex) == dialect::Envelope::anthropic)
+            headers.set("request-id", ex.request_id());
         if (const auto origin = ex.request().headers.find("origin"))
             s->cors.add_response_headers(*origin, headers);
     };
@@ -92,11 +103,21 @@ http::Hooks make_hooks(Services& services) {
     return hooks;
 }
 
+dialect::Envelope envelope_of(const http::Exchange& ex) noexcept {
+    if (ex.refused()) return dialect::Envelope::openai;
+    std::string_view path = ex.request().path;
+    if (path.starts_with("/v1/v1/")) path.remove_prefix(3);
+    const bool messages = path == "/v1/messages" || path.starts_with("/v1/messages/");
+    return messages ? dialect::Envelope::anthropic : dialect::Envelope::openai;
+}
+
 rt::Task<Result<>> refuse(http::Exchange& ex, ApiError error) {
     if (error.retry_after_s > 0)
         ex.headers().set("Retry-After", fmt::format("{}", error.retry_after_s));
     if (error.status == http::Status::unauthorized) ex.headers().set("WWW-Authenticate", "Bearer");
-    co_return co_await ex.respond(error.status, kJson, error.openai_body());
+    const dialect::Envelope envelope = envelope_of(ex);
+    co_return co_await ex.respond(error.status_in(envelope), kJson,
+                                  error.body(envelope, ex.request_id()));
 }
 
 Result<auth::Principal> authenticate(const Services& services, http::Exchange& ex) {

@@ -2,45 +2,14 @@
 
 #include <bloom/base/check.hpp>
 #include <bloom/crypto/digest.hpp>
+#include <bloom/dialect/error_body.hpp>
 #include <bloom/dialect/openai_chat.hpp>
-#include <bloom/dialect/openai_error.hpp>
 #include <bloom/json/writer.hpp>
+
+#include "dialect/render.hpp"
 
 namespace bloom::dialect {
 namespace {
-
-std::string_view finish_name(gen::Finish finish) {
-    switch (finish) {
-    case gen::Finish::length:
-        return "length";
-    case gen::Finish::tool_calls:
-        return "tool_calls";
-    case gen::Finish::stop:
-    case gen::Finish::cancelled:
-    case gen::Finish::none:
-        return "stop";
-    }
-    return "stop";
-}
-
-/// Type and message of an error event: a closed list, never a provider's own words.
-struct PublicFailure {
-    std::string_view type;
-    std::string_view message;
-};
-
-PublicFailure public_failure(gen::Failure failure) {
-    switch (failure) {
-    case gen::Failure::timeout:
-        return {"timeout", "The response took too long and was stopped."};
-    case gen::Failure::overloaded:
-        return {"provider_error", "The machine ran out of capacity while answering."};
-    case gen::Failure::cancelled:
-        return {"provider_error", "The request was cancelled."};
-    default:
-        return {"provider_error", "The machine that was answering failed. Please try again."};
-    }
-}
 
 void write_usage(json::Writer& w, const gen::Usage& usage) {
     w.begin_object();
@@ -228,11 +197,6 @@ private:
 
 std::unique_ptr<Encoder> make_openai_chat_encoder(const gen::RenderSpec& spec) {
     return std::make_unique<OpenAiChatEncoder>(spec);
-}
-
-std::unique_ptr<Encoder> make_encoder(const gen::RenderSpec& spec) {
-    BLOOM_CHECK(spec.dialect == gen::Dialect::openai_chat);
-    return make_openai_chat_encoder(spec);
 }
 
 std::string system_fingerprint(std::string_view build) {

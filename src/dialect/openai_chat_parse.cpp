@@ -7,26 +7,15 @@
 
 #include <fmt/format.h>
 
+#include <bloom/dialect/dialect.hpp>
 #include <bloom/dialect/openai_chat.hpp>
 
-#include "dialect/fields.hpp"
+#include "dialect/request_fields.hpp"
 
 namespace bloom::dialect {
 namespace {
 
 constexpr std::size_t kMaxMessages = 65'536;
-constexpr std::size_t kMaxStops = 16;
-constexpr std::size_t kMaxStopBytes = 512;
-constexpr std::size_t kMaxLogitBias = 1024;
-constexpr std::size_t kMaxSerials = 64;
-constexpr std::int32_t kDefaultMaxTokens = 8192; // consumer API section 4.3
-constexpr std::int64_t kMaxTokenLimit = std::numeric_limits<std::int32_t>::max();
-
-/// `messages[3].content` and so on.
-std::string path(std::string_view base, std::size_t index, std::string_view member = {}) {
-    return member.empty() ? fmt::format("{}[{}]", base, index)
-                          : fmt::format("{}[{}].{}", base, index, member);
-}
 
 Parsed<gen::Part> parse_part(const json::Value& value, const std::string& where,
                              std::string_view model) {
@@ -170,22 +159,6 @@ Parsed<gen::Message> parse_message(const json::Value& value, const std::string& 
     return message;
 }
 
-/// A tool message must answer a call that an earlier assistant message made.
-Parsed<void> check_tool_results(const std::vector<gen::Message>& messages) {
-    std::unordered_set<std::string_view> called; // long histories: one pass
-    for (std::size_t i = 0; i < messages.size(); ++i) {
-        for (const gen::ToolCall& call : messages[i].tool_calls)
-            called.insert(call.id);
-        if (messages[i].role != gen::Role::tool || messages[i].tool_call_id.empty()) continue;
-        if (!called.contains(messages[i].tool_call_id)) {
-            return refuse(
-                path("messages", i, "tool_call_id"),
-                "Messages with role 'tool' must answer a preceding message with 'tool_calls'.");
-        }
-    }
-    return {};
-}
-
 Parsed<std::vector<gen::Message>> parse_messages(const json::Value& value, std::string_view model) {
     const auto array = value.as_array();
     if (!array) return refuse_type("messages", "an array of messages", value);
@@ -204,105 +177,8 @@ Parsed<std::vector<gen::Message>> parse_messages(const json::Value& value, std::
             "messages",
             "Invalid 'messages': empty array. Expected an array with at least one message.");
     }
-    auto checked = check_tool_results(messages);
-    if (!checked) return std::unexpected(std::move(checked).error());
+    BLOOM_PARSE_VOID(check_tool_results(messages, "messages"));
     return messages;
-}
-
-Parsed<std::vector<std::string>> parse_stop(const json::Value& value) {
-    std::vector<std::string> stops;
-    const auto add = [&](const json::Value& element, const std::string& where) -> Parsed<void> {
-        BLOOM_PARSE(std::string stop, read_string(element, where));
-        if (stop.empty() || stop.size() > kMaxStopBytes) {
-            return refuse(where, fmt::format("Invalid '{}': a stop string has 1 to {} bytes.",
-                                             where, kMaxStopBytes));
-        }
-        if (stops.size() == kMaxStops) {
-            return refuse("stop",
-                          fmt::format("Invalid 'stop': at most {} stop strings.", kMaxStops));
-        }
-        stops.push_back(std::move(stop));
-        return {};
-    };
-    if (value.is_string()) {
-        auto added = add(value, "stop");
-        if (!added) return std::unexpected(std::move(added).error());
-        return stops;
-    }
-    const auto array = value.as_array();
-    if (!array) return refuse_type("stop", "a string or an array of strings", value);
-    std::size_t index = 0;
-    for (const json::Value element : *array) {
-        auto added = add(element, path("stop", index++));
-        if (!added) return std::unexpected(std::move(added).error());
-    }
-    return stops;
-}
-
-Parsed<std::vector<gen::LogitBias>> parse_logit_bias(const json::Value& value) {
-    const auto object = value.as_object();
-    if (!object) return refuse_type("logit_bias", "an object", value);
-    std::vector<gen::LogitBias> biases;
-    for (const json::Member member : *object) {
-        const std::string where = fmt::format("logit_bias.{}", member.key.substr(0, 32));
-        std::int32_t token = -1;
-        const char* const end = member.key.data() + member.key.size();
-        const auto [at, failure] = std::from_chars(member.key.data(), end, token);
-        if (failure != std::errc{} || at != end || token < 0) {
-            return refuse(where, "Invalid 'logit_bias': its keys must be token ids.");
-        }
-        BLOOM_PARSE(const float bias, read_float(member.value, where, -100, 100));
-        if (biases.size() == kMaxLogitBias) {
-            return refuse("logit_bias",
-                          fmt::format("Invalid 'logit_bias': at most {} tokens.", kMaxLogitBias));
-        }
-        biases.push_back({token, bias});
-    }
-    return biases;
-}
-
-Parsed<std::vector<std::string>> parse_serials(const json::Value& value, std::string_view param) {
-    std::vector<std::string> serials;
-    const auto add = [&](const json::Value& element) -> Parsed<void> {
-        BLOOM_PARSE(std::string serial, read_string(element, param));
-        const std::size_t first = serial.find_first_not_of(" \t");
-        if (first == std::string::npos) {
-            return refuse(param, fmt::format("Invalid '{}': a serial must not be empty.", param));
-        }
-        if (serials.size() == kMaxSerials) {
-            return refuse(param,
-                          fmt::format("Invalid '{}': at most {} machines.", param, kMaxSerials));
-        }
-        serials.push_back(serial.substr(first, serial.find_last_not_of(" \t") - first + 1));
-        return {};
-    };
-    if (value.is_string()) {
-        auto added = add(value);
-        if (!added) return std::unexpected(std::move(added).error());
-        return serials;
-    }
-    const auto array = value.as_array();
-    if (!array) return refuse_type(param, "a string or an array of strings", value);
-    for (const json::Value element : *array) {
-        auto added = add(element);
-        if (!added) return std::unexpected(std::move(added).error());
-    }
-    if (serials.empty())
-        return refuse(param, fmt::format("Invalid '{}': it names no machine.", param));
-    return serials;
-}
-
-/// What a reasoning effort means for a template that can only think or not think.
-Parsed<std::optional<bool>> parse_effort(const json::Value& value) {
-    BLOOM_PARSE(const std::string effort, read_string(value, "reasoning_effort"));
-    if (effort == "none" || effort == "minimal") return false;
-    for (const std::string_view thinking : {"low", "medium", "high", "xhigh", "max"}) {
-        if (effort == thinking) return true;
-    }
-    return refuse("reasoning_effort",
-                  fmt::format("Invalid value: '{}'. Supported values are: 'none', 'minimal', "
-                              "'low', 'medium', 'high', 'xhigh', 'max'.",
-                              effort.substr(0, 64)));
 }
 
 /// Members that select something this node cannot do; the harmless value of each passes.
@@ -368,37 +244,6 @@ Parsed<void> check_unsupported(const json::Member& member) {
     return {};
 }
 
-/// Members that draw the next token; true when the member was one.
-Parsed<bool> read_sampling(const json::Member& m, gen::Sampling& s) {
-    constexpr double kSmallest = 1e-6; // the open lower end of (0, 1]
-    if (m.key == "temperature") {
-        BLOOM_PARSE(s.temperature, read_float(m.value, m.key, 0, 2));
-    } else if (m.key == "top_p") {
-        BLOOM_PARSE(s.top_p, read_float(m.value, m.key, kSmallest, 1));
-    } else if (m.key == "top_k") {
-        BLOOM_PARSE(const std::int64_t k, read_int(m.value, m.key, -1, kMaxTokenLimit));
-        s.top_k = static_cast<std::int32_t>(std::max<std::int64_t>(k, 0));
-    } else if (m.key == "min_p") {
-        BLOOM_PARSE(s.min_p, read_float(m.value, m.key, 0, 1));
-    } else if (m.key == "presence_penalty") {
-        BLOOM_PARSE(s.presence_penalty, read_float(m.value, m.key, -2, 2));
-    } else if (m.key == "frequency_penalty") {
-        BLOOM_PARSE(s.frequency_penalty, read_float(m.value, m.key, -2, 2));
-    } else if (m.key == "repetition_penalty") {
-        BLOOM_PARSE(s.repetition_penalty, read_float(m.value, m.key, 0.01, 10));
-    } else if (m.key == "seed") {
-        BLOOM_PARSE(const std::int64_t seed,
-                    read_int(m.value, m.key, std::numeric_limits<std::int64_t>::min(),
-                             std::numeric_limits<std::int64_t>::max()));
-        s.seed = static_cast<std::uint64_t>(seed);
-    } else if (m.key == "logit_bias") {
-        BLOOM_PARSE(s.logit_bias, parse_logit_bias(m.value));
-    } else {
-        return false;
-    }
-    return true;
-}
-
 /// Members that say how the answer is delivered; true when the member was one.
 Parsed<bool> read_delivery(const json::Member& m, gen::Generation& g) {
     if (m.key == "stream") {
@@ -410,9 +255,9 @@ Parsed<bool> read_delivery(const json::Member& m, gen::Generation& g) {
             BLOOM_PARSE(g.render.include_usage, read_bool(*usage, "stream_options.include_usage"));
         }
     } else if (m.key == "stop") {
-        BLOOM_PARSE(g.limits.stop, parse_stop(m.value));
+        BLOOM_PARSE(g.limits.stop, read_stop(m.value, m.key));
     } else if (m.key == "reasoning_effort") {
-        BLOOM_PARSE(g.tmpl.enable_thinking, parse_effort(m.value));
+        BLOOM_PARSE_VOID(read_effort(m.value, m.key, g.tmpl));
     } else if (m.key == "reasoning_format") {
         BLOOM_PARSE(const std::string format, read_string(m.value, m.key));
         if (format == "parsed") {
@@ -433,25 +278,10 @@ Parsed<bool> read_delivery(const json::Member& m, gen::Generation& g) {
             BLOOM_PARSE(g.tmpl.enable_thinking,
                         read_bool(*thinking, "chat_template_kwargs.enable_thinking"));
         }
-    } else if (m.key == "provider_serial" || m.key == "provider_serials") {
-        BLOOM_PARSE(std::vector<std::string> serials, parse_serials(m.value, m.key));
-        for (std::string& serial : serials) {
-            auto& known = g.routing.provider_serials;
-            if (std::find(known.begin(), known.end(), serial) == known.end())
-                known.push_back(std::move(serial));
-        }
     } else {
         return false;
     }
     return true;
-}
-
-/// A bound on tokens: what no model reaches is cut in silence (consumer API section 4.3).
-Parsed<std::int64_t> read_token_limit(const json::Member& m) {
-    if (m.value.kind() == json::Kind::unsigned_integer) return kMaxTokenLimit;
-    BLOOM_PARSE(const std::int64_t n,
-                read_int(m.value, m.key, 0, std::numeric_limits<std::int64_t>::max()));
-    return std::min(n, kMaxTokenLimit);
 }
 
 } // namespace
@@ -486,6 +316,8 @@ Parsed<gen::Generation> parse_openai_chat(const json::Value& body) {
         }
         BLOOM_PARSE(const bool sampling, read_sampling(m, g.sampling));
         if (sampling) continue;
+        BLOOM_PARSE(const bool routing, read_routing(m, g.routing));
+        if (routing) continue;
         BLOOM_PARSE(const bool delivery, read_delivery(m, g));
         if (delivery) continue;
         auto supported = check_unsupported(m);
@@ -501,9 +333,29 @@ Parsed<gen::Generation> parse_openai_chat(const json::Value& body) {
     }
     BLOOM_PARSE(g.messages, parse_messages(*messages, g.model));
     g.render.model = g.model;
-    const std::int64_t bound = max_tokens > 0 ? max_tokens : max_completion_tokens;
-    g.limits.max_tokens = bound > 0 ? static_cast<std::int32_t>(bound) : kDefaultMaxTokens;
+    g.limits.max_tokens = output_bound(max_tokens > 0 ? max_tokens : max_completion_tokens);
     return g;
 }
+
+namespace {
+
+Parsed<Request> parse_chat_request(const json::Value& body) {
+    Request request;
+    BLOOM_PARSE(request.generation, parse_openai_chat(body));
+    return request;
+}
+
+std::string chat_response_id(std::string_view job_id) {
+    return "chatcmpl-" + std::string(job_id);
+}
+
+} // namespace
+
+constinit const Dialect kOpenAiChat{.id = gen::Dialect::openai_chat,
+                                    .parse = &parse_chat_request,
+                                    .make_encoder = &make_openai_chat_encoder,
+                                    .envelope = Envelope::openai,
+                                    .response_id = &chat_response_id,
+                                    .keep_alive = kKeepAliveComment};
 
 } // namespace bloom::dialect

@@ -97,6 +97,11 @@ public:
     /// Starts a request. Whether it was taken says the first event: accepted or refused.
     virtual std::unique_ptr<EventStream> submit(std::shared_ptr<const gen::Generation> request) = 0;
 
+    /// Prompt tokens of a request, all its prompts together, without running it.
+    /// Errors: not_found (no such model), those of the model's template and tokenizer.
+    virtual rt::Task<Result<std::int64_t>>
+    count_tokens(std::shared_ptr<const gen::Generation> request) = 0;
+
     /// Loads a model by path or id, or gives one back. Errors: not_found, out_of_memory, corrupt.
     virtual rt::Task<Result<>> load(std::string model) = 0;
     virtual rt::Task<Result<>> unload(std::string model) = 0;

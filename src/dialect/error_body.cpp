@@ -1,4 +1,4 @@
-#include <bloom/dialect/openai_error.hpp>
+#include <bloom/dialect/error_body.hpp>
 #include <bloom/json/writer.hpp>
 
 namespace bloom::dialect {
@@ -14,6 +14,15 @@ void append_openai_error(std::string& out, std::string_view message, std::string
         w.string(param);
     }
     w.key("code").string(code.empty() ? type : code).end_object().end_object();
+}
+
+void append_anthropic_error(std::string& out, std::string_view message, std::string_view type,
+                            std::string_view request_id) {
+    json::Writer w(out);
+    w.begin_object().key("type").string("error").key("error").begin_object();
+    w.key("type").string(type).key("message").string(message).end_object();
+    if (!request_id.empty()) w.key("request_id").string(request_id);
+    w.end_object();
 }
 
 } // namespace bloom::dialect

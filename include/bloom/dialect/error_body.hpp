@@ -10,4 +10,9 @@ namespace bloom::dialect {
 void append_openai_error(std::string& out, std::string_view message, std::string_view type,
                          std::string_view param, std::string_view code);
 
+/// Appends `{"type":"error","error":{"type":..,"message":..},"request_id":..}`, the Anthropic
+/// envelope (section 3.2). An empty `request_id`: events in a stream, which have none.
+void append_anthropic_error(std::string& out, std::string_view message, std::string_view type,
+                            std::string_view request_id);
+
 } // namespace bloom::dialect

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include <bloom/dialect/encoder.hpp>
+#include <bloom/dialect/request_error.hpp>
+#include <bloom/gen/generation.hpp>
+#include <bloom/json/reader.hpp>
+
+/// One table of what differs between the dialects, for those who serve all of them alike.
+namespace bloom::dialect {
+
+/// A request body as its dialect reads it: what goes to a provider, and what concerns only the node
+/// that answers.
+struct Request {
+    gen::Generation generation;
+    bool metadata_details = false;    ///< consumer API section 4.9
+    bool store = false;               ///< Responses: to be retrieved later
+    std::string previous_response_id; ///< Responses: goes before the messages
+};
+
+/// The two shapes of an error body (consumer API sections 3.1 and 3.2).
+enum class Envelope : std::uint8_t { openai, anthropic };
+
+struct Dialect {
+    gen::Dialect id = gen::Dialect::openai_chat;
+    /// Reads a body into everything but what the node decides: ids, time, fingerprint, scope.
+    Parsed<Request> (*parse)(const json::Value& body) = nullptr;
+    std::unique_ptr<Encoder> (*make_encoder)(const gen::RenderSpec& spec) = nullptr;
+    Envelope envelope = Envelope::openai;
+    /// Id of the response to one attempt, from the attempt's UUID.
+    std::string (*response_id)(std::string_view job_id) = nullptr;
+    /// What keeps a silent stream alive once its first event has been sent; before that, comments.
+    std::string_view keep_alive;
+};
+
+/// Thread: any.
+const Dialect& dialect_of(gen::Dialect id) noexcept;
+
+// The entries of the table, one in each dialect's own file.
+extern const Dialect kOpenAiChat;
+
+/// Which dialect a body sent to a chat or Responses path is written in: the shape decides, not the
+/// path (consumer API section 5.1).
+gen::Dialect shape_of(const json::Value& body, gen::Dialect path) noexcept;
+
+inline constexpr std::string_view kKeepAliveComment = ": keep-alive\n\n";
+
+} // namespace bloom::dialect
