@@ -24,30 +24,6 @@ struct Item {
     bool complete = false; ///< the model came to its end
 };
 
-void write_token(json::Writer& w, const gen::TokenLogprob& token) {
-    w.key("token").string(token.bytes).key("logprob").number(static_cast<double>(token.logprob));
-    w.key("bytes").begin_array();
-    for (const char byte : token.bytes)
-        w.integer(static_cast<unsigned>(static_cast<unsigned char>(byte)));
-    w.end_array();
-}
-
-void write_logprobs(json::Writer& w, const std::vector<gen::TokenLogprob>& tokens) {
-    w.begin_array();
-    for (const gen::TokenLogprob& token : tokens) {
-        w.begin_object();
-        write_token(w, token);
-        w.key("top_logprobs").begin_array();
-        for (const gen::TokenLogprob& other : token.top) {
-            w.begin_object();
-            write_token(w, other);
-            w.end_object();
-        }
-        w.end_array().end_object();
-    }
-    w.end_array();
-}
-
 /// Appends to the text of a JSON array, which stays one.
 void append_logprobs(std::string& array, const std::vector<gen::TokenLogprob>& tokens) {
     if (tokens.empty()) return;
@@ -63,7 +39,7 @@ void append_logprobs(std::string& array, const std::vector<gen::TokenLogprob>& t
     }
 }
 
-void write_usage(json::Writer& w, const gen::Usage& usage) {
+void write_details(json::Writer& w, const gen::Usage& usage) {
     w.begin_object().key("input_tokens").integer(usage.prompt_tokens);
     w.key("input_tokens_details").begin_object();
     w.key("cached_tokens").integer(usage.cached_tokens);
@@ -394,7 +370,7 @@ private:
         }
         // While it runs: what is known so far.
         w.key("usage");
-        write_usage(w, usage_);
+        write_details(w, usage_);
         w.end_object();
     }
 
