@@ -34,6 +34,9 @@ struct Dialect {
     std::string (*response_id)(std::string_view job_id) = nullptr;
     /// What keeps a silent stream alive once its first event has been sent; before that, comments.
     std::string_view keep_alive;
+    /// What the node puts right behind a stream's first event, outside the signed bytes; often
+    /// nothing.
+    std::string_view after_first_event = {};
 };
 
 /// Thread: any.
@@ -41,6 +44,7 @@ const Dialect& dialect_of(gen::Dialect id) noexcept;
 
 // The entries of the table, one in each dialect's own file.
 extern const Dialect kOpenAiChat;
+extern const Dialect kAnthropicMessages;
 
 /// Which dialect a body sent to a chat or Responses path is written in: the shape decides, not the
 /// path (consumer API section 5.1).

@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 
-#include <bloom/dialect/openai_chat.hpp>
 #include <bloom/dialect/error_body.hpp>
+#include <bloom/dialect/openai_chat.hpp>
 
 namespace bloom::dialect {
 namespace {
