@@ -81,6 +81,13 @@ http::Router make_router(Services& services) {
     router.add(Method::get, "/v1/models/{id...}", Bound{&services, &handle_model});
     router.add(Method::post, "/v1/chat/completions",
                Bound{&services, &handle_dialect<gen::Dialect::openai_chat>});
+    // A base URL that ends in /v1 makes Anthropic's clients say it twice.
+    for (const std::string_view path : {"/v1/messages", "/v1/v1/messages"}) {
+        router.add(Method::post, path,
+                   Bound{&services, &handle_dialect<gen::Dialect::anthropic_messages>});
+        router.add(Method::post, std::string(path) + "/count_tokens",
+                   Bound{&services, &handle_count_tokens});
+    }
     router.set_options(&handle_preflight);
     return router;
 }
