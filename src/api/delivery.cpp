@@ -190,7 +190,7 @@ rt::Task<std::optional<Outcome>> Delivery::on_batch(Attempt& at, gen::EventBatch
         at.n_finished += event.kind == gen::EventKind::finished ? 1 : 0;
         ended |= event.kind == gen::EventKind::usage;
         text_bytes += event.text.size();
-        at.encoder->append(event, at.n_finished >= request_.n_choices ? at.tail : at.out);
+        at.encoder->append(event, at.n_finished >= gen::n_answers(request_) ? at.tail : at.out);
     }
     if (at.spec.stream && !at.out.empty()) {
         if (!at.began) put_behind_first_event(dialect_.after_first_event, at.out);

@@ -2,10 +2,13 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 
 #include <bloom/base/bytes.hpp>
+
+struct evp_md_ctx_st;
 
 namespace bloom::crypto {
 
@@ -18,6 +21,23 @@ std::string sha256_hex(std::string_view text);
 
 /// HMAC with SHA-256 (RFC 2104) of the bytes under a key of any length. Thread: any.
 Sha256 hmac_sha256(ByteSpan key, ByteSpan bytes) noexcept;
+
+/// SHA-256 of bytes that come in pieces. Feeding does not allocate. Thread: one at a time.
+class Sha256Stream {
+public:
+    Sha256Stream();
+
+    void update(ByteSpan bytes) noexcept;
+    /// Of all that was fed; once, and nothing is fed after it.
+    Sha256 finish() noexcept;
+
+private:
+    struct Free {
+        void operator()(evp_md_ctx_st* context) const noexcept;
+    };
+
+    std::unique_ptr<evp_md_ctx_st, Free> context_;
+};
 
 /// Whether two byte strings are equal, in time that depends only on their lengths.
 bool constant_time_equal(ByteSpan a, ByteSpan b) noexcept;

@@ -27,6 +27,17 @@ TEST(Digest, HmacSha256Vectors) {
               "b613679a0814d9ec772f95d778c35fc5ff1697c493715653c6c712144292c5ad");
 }
 
+TEST(Digest, Sha256StreamInAnyPieces) {
+    const std::string text(300, 'x');
+    for (const std::size_t piece : {1U, 7U, 64U, 300U}) {
+        Sha256Stream stream;
+        for (std::size_t at = 0; at < text.size(); at += piece)
+            stream.update(as_bytes(std::string_view(text).substr(at, piece)));
+        EXPECT_EQ(stream.finish(), sha256(as_bytes(text))) << piece;
+    }
+    EXPECT_EQ(Sha256Stream().finish(), sha256({}));
+}
+
 TEST(Digest, ConstantTimeEqual) {
     EXPECT_TRUE(constant_time_equal(as_bytes("same"), as_bytes("same")));
     EXPECT_FALSE(constant_time_equal(as_bytes("same"), as_bytes("sama")));
