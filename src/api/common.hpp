@@ -28,6 +28,8 @@ rt::Task<Result<>> handle_catalog(Services& services, http::Exchange& ex);
 rt::Task<Result<>> handle_catalog_entry(Services& services, http::Exchange& ex);
 rt::Task<Result<>> handle_models(Services& services, http::Exchange& ex);
 rt::Task<Result<>> handle_model(Services& services, http::Exchange& ex);
+rt::Task<Result<>> handle_attestations(Services& services, http::Exchange& ex);
+rt::Task<Result<>> handle_attestation(Services& services, http::Exchange& ex);
 /// Any of the inference routes; `path` is the dialect that the route belongs to.
 rt::Task<Result<>> handle_inference(Services& services, http::Exchange& ex, gen::Dialect path);
 

@@ -79,6 +79,9 @@ http::Router make_router(Services& services) {
     router.add(Method::get, "/v1/models/catalog", Bound{&services, &handle_catalog});
     router.add(Method::get, "/v1/models/catalog/{id...}", Bound{&services, &handle_catalog_entry});
     router.add(Method::get, "/v1/models/{id...}", Bound{&services, &handle_model});
+    router.add(Method::get, "/v1/providers/attestation", Bound{&services, &handle_attestations});
+    router.add(Method::get, "/v1/providers/{node_id}/attestation",
+               Bound{&services, &handle_attestation});
     router.add(Method::post, "/v1/chat/completions",
                Bound{&services, &handle_dialect<gen::Dialect::openai_chat>});
     router.set_options(&handle_preflight);
