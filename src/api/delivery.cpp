@@ -83,6 +83,7 @@ rt::Task<Outcome> Delivery::attempt(registry::ProviderLink& link, int number) {
     request->render.response_id = dialect_.response_id(at.job_id);
     at.spec = request->render;
     at.encoder = dialect_.make_encoder(at.spec);
+    if (record_ != nullptr) record_->begin(at.spec);
     at.last_event_ns = rt::Shard::current().now_ns();
     at.stream = link.submit(std::move(request));
     Outcome outcome;
@@ -173,6 +174,7 @@ rt::Task<std::optional<Outcome>> Delivery::on_batch(Attempt& at, gen::EventBatch
         at.n_finished += event.kind == gen::EventKind::finished ? 1 : 0;
         ended |= event.kind == gen::EventKind::usage;
         text_bytes += event.text.size();
+        if (record_ != nullptr) record_->append(event);
         at.encoder->append(event, at.n_finished >= gen::n_answers(request_) ? at.tail : at.out);
     }
     if (at.spec.stream && !at.out.empty()) {

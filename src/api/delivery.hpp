@@ -6,6 +6,7 @@
 #include <vector>
 
 #include <bloom/dialect/dialect.hpp>
+#include <bloom/dialect/openai_responses.hpp>
 #include <bloom/gen/generation.hpp>
 #include <bloom/http/exchange.hpp>
 #include <bloom/sse/writer.hpp>
@@ -39,6 +40,9 @@ public:
         : services_(services), ex_(ex), dialect_(dialect::dialect_of(request.render.dialect)),
           sse_(ex), request_(std::move(request)) {}
 
+    /// Also writes down what the response becomes, for one that is to be stored.
+    void record(dialect::ResponseRecord& record) noexcept { record_ = &record; }
+
     /// Runs up to limits.n_attempts attempts. Never leaves a stream behind, not even when something
     /// throws.
     rt::Task<Outcome> run();
@@ -63,6 +67,7 @@ private:
     const dialect::Dialect& dialect_;
     sse::Writer sse_;
     gen::Generation request_;
+    dialect::ResponseRecord* record_ = nullptr;
 };
 
 } // namespace bloom::api

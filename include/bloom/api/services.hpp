@@ -3,6 +3,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include <bloom/api/cors.hpp>
@@ -15,6 +16,9 @@
 #include <bloom/scheduler/admission.hpp>
 
 namespace bloom::api {
+
+class StoredResponses;
+std::shared_ptr<StoredResponses> make_stored_responses();
 
 /// Times and bounds of inference requests; the defaults are the consumer API's.
 struct InferenceLimits {
@@ -36,6 +40,9 @@ struct Services {
     InferenceLimits limits = {};
     const registry::Catalog* catalog = &registry::Catalog::built_in(); ///< never null
     bool list_catalog = false; ///< entries that nobody serves are in /v1/models, too
+
+    /// Responses that their requests want to be kept; never null.
+    std::shared_ptr<StoredResponses> stored = make_stored_responses();
 
     std::atomic<bool> draining{false};
     std::atomic<std::int64_t> n_active{0}; ///< inference requests between admission and settlement
