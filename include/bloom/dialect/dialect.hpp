@@ -39,6 +39,9 @@ struct Dialect {
     std::string (*response_id)(std::string_view job_id) = nullptr;
     /// What keeps a silent stream alive once its first event has been sent; before that, comments.
     std::string_view keep_alive;
+    /// What the node puts right behind a stream's first event, outside the signed bytes; often
+    /// nothing.
+    std::string_view after_first_event = {};
 };
 
 /// Thread: any.
@@ -48,6 +51,7 @@ const Dialect& dialect_of(gen::Dialect id) noexcept;
 extern const Dialect kOpenAiChat;
 extern const Dialect kOpenAiCompletions;
 extern const Dialect kOpenAiResponses;
+extern const Dialect kAnthropicMessages;
 
 /// Which dialect a body sent to a chat or Responses path is written in: the shape decides, not the
 /// path (consumer API section 5.1).
