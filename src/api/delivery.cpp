@@ -126,6 +126,7 @@ rt::Task<Outcome> Delivery::attempt(registry::ProviderLink& link, int number) {
         at.signer.emplace(services_.attestation->key());
     }
     at.encoder = dialect_.make_encoder(at.spec);
+    if (record_ != nullptr) record_->begin(at.spec);
     at.last_event_ns = rt::Shard::current().now_ns();
     at.submitted_ns = clock_ns();
     at.stream = link.submit(std::move(request));
@@ -220,6 +221,7 @@ rt::Task<std::optional<Outcome>> Delivery::on_batch(Attempt& at, gen::EventBatch
         if (event.kind == gen::EventKind::finished) note_finish(at, event);
         ended |= event.kind == gen::EventKind::usage;
         text_bytes += event.text.size();
+        if (record_ != nullptr) record_->append(event);
         at.encoder->append(event, at.n_finished >= gen::n_answers(request_) ? at.tail : at.out);
     }
     if (at.spec.stream && !at.out.empty()) {
