@@ -100,8 +100,14 @@ const isJsonObject = (text) => {
   }
 };
 
-const markupProblems = (text) =>
-  /<\/?(think|tool_call|tool_response)>|<\|im_(start|end)\|>/i.test(text) ? [`markup in the text: ${text}`] : [];
+/** Marks of the model's notation in a text. A call that does not parse is text, one that does is not. */
+function markupProblems(text) {
+  const out = /<\/?think>|<\|im_(start|end)\|>/i.test(text) ? [`markup in the text: ${text}`] : [];
+  for (const [, call] of text.matchAll(/<tool_call>\s*(\{.*?\})\s*<\/tool_call>/gs)) {
+    if (isJsonObject(call) && 'name' in JSON.parse(call)) out.push(`a call in the text: ${text}`);
+  }
+  return out;
+}
 
 function usageProblems(usage) {
   if (!usage) return ['no usage'];
