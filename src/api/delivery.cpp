@@ -173,7 +173,7 @@ rt::Task<std::optional<Outcome>> Delivery::on_batch(Attempt& at, gen::EventBatch
         at.n_finished += event.kind == gen::EventKind::finished ? 1 : 0;
         ended |= event.kind == gen::EventKind::usage;
         text_bytes += event.text.size();
-        at.encoder->append(event, at.n_finished >= request_.n_choices ? at.tail : at.out);
+        at.encoder->append(event, at.n_finished >= gen::n_answers(request_) ? at.tail : at.out);
     }
     if (at.spec.stream && !at.out.empty()) {
         at.began = true;

@@ -1,6 +1,7 @@
 #include <vector>
 
 #include <openssl/crypto.h>
+#include <openssl/evp.h>
 #include <openssl/sha.h>
 #include <sodium.h>
 
@@ -18,6 +19,28 @@ Sha256 sha256(ByteSpan bytes) noexcept {
 
 std::string sha256_hex(std::string_view text) {
     return to_hex(sha256(as_bytes(text)));
+}
+
+Sha256Stream::Sha256Stream() : context_(EVP_MD_CTX_new()) {
+    // Fetched once: looking the algorithm up costs more than hashing a short text.
+    static EVP_MD* const kAlgorithm = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+    BLOOM_CHECK(kAlgorithm != nullptr);
+    BLOOM_CHECK(context_ != nullptr);
+    BLOOM_CHECK(EVP_DigestInit_ex2(context_.get(), kAlgorithm, nullptr) == 1);
+}
+
+void Sha256Stream::update(ByteSpan bytes) noexcept {
+    BLOOM_CHECK(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) == 1);
+}
+
+Sha256 Sha256Stream::finish() noexcept {
+    Sha256 out{};
+    BLOOM_CHECK(EVP_DigestFinal_ex(context_.get(), out.data(), nullptr) == 1);
+    return out;
+}
+
+void Sha256Stream::Free::operator()(evp_md_ctx_st* context) const noexcept {
+    EVP_MD_CTX_free(context);
 }
 
 bool constant_time_equal(ByteSpan a, ByteSpan b) noexcept {

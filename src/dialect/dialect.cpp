@@ -4,7 +4,7 @@
 namespace bloom::dialect {
 
 const Dialect& dialect_of(gen::Dialect id) noexcept {
-    for (const Dialect* dialect : {&kOpenAiChat}) {
+    for (const Dialect* dialect : {&kOpenAiChat, &kOpenAiCompletions}) {
         if (dialect->id == id) return *dialect;
     }
     BLOOM_CHECK(false);

@@ -2,10 +2,13 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 
 #include <bloom/base/bytes.hpp>
+
+struct evp_md_ctx_st;
 
 namespace bloom::crypto {
 
@@ -15,6 +18,23 @@ using Sha256 = std::array<std::uint8_t, 32>;
 Sha256 sha256(ByteSpan bytes) noexcept;
 /// The same as 64 lower-case hex digits.
 std::string sha256_hex(std::string_view text);
+
+/// SHA-256 of bytes that come in pieces. Feeding does not allocate. Thread: one at a time.
+class Sha256Stream {
+public:
+    Sha256Stream();
+
+    void update(ByteSpan bytes) noexcept;
+    /// Of all that was fed; once, and nothing is fed after it.
+    Sha256 finish() noexcept;
+
+private:
+    struct Free {
+        void operator()(evp_md_ctx_st* context) const noexcept;
+    };
+
+    std::unique_ptr<evp_md_ctx_st, Free> context_;
+};
 
 /// Whether two byte strings are equal, in time that depends only on their lengths.
 bool constant_time_equal(ByteSpan a, ByteSpan b) noexcept;

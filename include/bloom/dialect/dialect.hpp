@@ -41,6 +41,7 @@ const Dialect& dialect_of(gen::Dialect id) noexcept;
 
 // The entries of the table, one in each dialect's own file.
 extern const Dialect kOpenAiChat;
+extern const Dialect kOpenAiCompletions;
 
 /// Which dialect a body sent to a chat or Responses path is written in: the shape decides, not the
 /// path (consumer API section 5.1).

@@ -14,6 +14,17 @@ TEST(Digest, Sha256Vectors) {
               "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
 
+TEST(Digest, Sha256StreamInAnyPieces) {
+    const std::string text(300, 'x');
+    for (const std::size_t piece : {1U, 7U, 64U, 300U}) {
+        Sha256Stream stream;
+        for (std::size_t at = 0; at < text.size(); at += piece)
+            stream.update(as_bytes(std::string_view(text).substr(at, piece)));
+        EXPECT_EQ(stream.finish(), sha256(as_bytes(text))) << piece;
+    }
+    EXPECT_EQ(Sha256Stream().finish(), sha256({}));
+}
+
 TEST(Digest, ConstantTimeEqual) {
     EXPECT_TRUE(constant_time_equal(as_bytes("same"), as_bytes("same")));
     EXPECT_FALSE(constant_time_equal(as_bytes("same"), as_bytes("sama")));
