@@ -165,9 +165,10 @@ function streamProblems(path, exchange) {
 function chunkStreamProblems(sent, exchange, legacy) {
   const out = [];
   const request = exchange.request ?? {};
-  const last = sent.at(-1)?.data === '[DONE]';
-  if (exchange.complete && !last) out.push('the stream does not end with [DONE]');
-  const chunks = sent.filter((e, i) => !(last && i === sent.length - 1)).map((e) => JSON.parse(e.data));
+  const ends = sent.filter((e) => e.data === '[DONE]').length;
+  if (exchange.complete && sent.at(-1)?.data !== '[DONE]') out.push('the stream does not end with [DONE]');
+  if (ends > 1) out.push(`${ends} times [DONE]`);
+  const chunks = sent.filter((e) => e.data !== '[DONE]').map((e) => JSON.parse(e.data));
   const choices = new Map();
   let usage;
   const same = (name) => new Set(chunks.map((c) => c[name])).size > 1 && out.push(`${name} changes`);
@@ -218,8 +219,11 @@ function chatChoice(state, choice) {
   state.text += delta.content ?? '';
   for (const part of delta.tool_calls ?? []) {
     const call = state.calls[part.index];
-    if (!call) {
-      if (part.index !== state.calls.length) out.push(`call index ${part.index} out of turn`);
+    if (call === undefined) {
+      if (part.index !== state.calls.length) {
+        out.push(`call index ${part.index} out of turn`);
+        continue;
+      }
       if (!part.id || part.type !== 'function' || !part.function?.name) out.push(`first piece ${JSON.stringify(part)}`);
       state.calls[part.index] = { id: part.id, function: { name: part.function?.name, arguments: part.function?.arguments ?? '' } };
     } else {
