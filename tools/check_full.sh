@@ -23,7 +23,9 @@ thread_sanitizer() {
 
 # The whole node with real clients, under each sanitizer; fewer streams, since it is ten times slower.
 sanitized_node() { # preset
-  build "$1" darkbloom && DARKBLOOM_TEST_STREAMS=64 tests/integration/run --counts "$counts" "build/$1/darkbloom"
+  build "$1" darkbloom && DARKBLOOM_TEST_STREAMS=64 tests/integration/run --counts "$counts" "build/$1/darkbloom" &&
+    DARKBLOOM_STRUCTURED_CASES=16 tests/integration/run --counts "$counts" --suite tests/conformance/clients \
+      "build/$1/darkbloom"
 }
 
 # Agents that bring native programs (a download of about a gigabyte).

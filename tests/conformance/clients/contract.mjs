@@ -72,8 +72,10 @@ function completionProblems(request, body) {
   body.choices.forEach((choice, i) => {
     if (choice.index !== i) out.push(`choice ${i} has index ${choice.index}`);
     out.push(...callProblems(choice.message.tool_calls ?? [], choice.finish_reason, request));
-    if (!choice.message.tool_calls && typeof choice.message.content !== 'string') out.push('neither text nor calls');
-    if (request?.reasoning_format !== 'raw') out.push(...markupProblems(choice.message.content ?? ''));
+    const { content, tool_calls: calls, function_call: call } = choice.message;
+    if (typeof content !== 'string' && !calls && !call) out.push('neither text nor calls');
+    if (choice.finish_reason === 'function_call' && !isJsonObject(call?.arguments)) out.push(`arguments ${call?.arguments}`);
+    if (request?.reasoning_format !== 'raw') out.push(...markupProblems(content ?? ''));
   });
   return out;
 }
@@ -217,6 +219,7 @@ function chatChoice(state, choice) {
   if (state.first !== (delta.role === 'assistant')) out.push('the first chunk, and no other, has the role');
   state.first = false;
   state.text += delta.content ?? '';
+  if (delta.function_call) state.legacy = (state.legacy ?? '') + (delta.function_call.arguments ?? '');
   for (const part of delta.tool_calls ?? []) {
     const call = state.calls[part.index];
     if (call === undefined) {
@@ -234,6 +237,7 @@ function chatChoice(state, choice) {
   }
   if (choice.finish_reason) {
     state.finish = choice.finish_reason;
+    if (state.finish === 'function_call' && !isJsonObject(state.legacy)) out.push(`arguments ${state.legacy}`);
     if (Object.keys(delta).length !== 0) out.push(`text beside the finish: ${JSON.stringify(delta)}`);
   }
   return out;
