@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include <bloom/base/check.hpp>
 #include <bloom/base/log.hpp>
 #include <bloom/crypto/digest.hpp>
 #include <bloom/rt/shard.hpp>
@@ -29,6 +30,21 @@ bool is_retryable(const gen::Event& event) {
                event.refusal == gen::Refusal::unknown_model;
     }
     return event.failure == gen::Failure::provider || event.failure == gen::Failure::overloaded;
+}
+
+/// What authenticates the thinking of one response: nobody else can make it, on this node or off.
+std::string thinking_key(const Services& services, std::string_view response_id) {
+    return std::string(
+        as_text(crypto::hmac_sha256(services.thinking_secret, as_bytes(response_id))));
+}
+
+/// `events` are whole ones, at least one.
+void put_behind_first_event(std::string_view bytes, std::string& events) {
+    if (bytes.empty()) return;
+    constexpr std::string_view kEnd = "\n\n";
+    const std::size_t end = events.find(kEnd);
+    BLOOM_CHECK(end != std::string::npos);
+    events.insert(end + kEnd.size(), bytes);
 }
 
 } // namespace
@@ -81,6 +97,7 @@ rt::Task<Outcome> Delivery::attempt(registry::ProviderLink& link, int number) {
     auto request = std::make_shared<gen::Generation>(request_);
     request->attempt = number;
     request->render.response_id = dialect_.response_id(at.job_id);
+    request->render.thinking_key = thinking_key(services_, request->render.response_id);
     at.spec = request->render;
     at.encoder = dialect_.make_encoder(at.spec);
     at.last_event_ns = rt::Shard::current().now_ns();
@@ -176,6 +193,7 @@ rt::Task<std::optional<Outcome>> Delivery::on_batch(Attempt& at, gen::EventBatch
         at.encoder->append(event, at.n_finished >= gen::n_answers(request_) ? at.tail : at.out);
     }
     if (at.spec.stream && !at.out.empty()) {
+        if (!at.began) put_behind_first_event(dialect_.after_first_event, at.out);
         at.began = true;
         const Result<> sent = co_await send(at, at.out);
         if (!sent) co_return client_gone(at, at.used);

@@ -8,6 +8,7 @@
 #include <bloom/api/cors.hpp>
 #include <bloom/auth/api_key.hpp>
 #include <bloom/base/snapshot.hpp>
+#include <bloom/crypto/digest.hpp>
 #include <bloom/http/router.hpp>
 #include <bloom/http/server.hpp>
 #include <bloom/registry/catalog.hpp>
@@ -36,6 +37,9 @@ struct Services {
     InferenceLimits limits = {};
     const registry::Catalog* catalog = &registry::Catalog::built_in(); ///< never null
     bool list_catalog = false; ///< entries that nobody serves are in /v1/models, too
+    /// What keys for thinking blocks derive from; another one after every start, since nobody has
+    /// to recognise a block of before.
+    crypto::Sha256 thinking_secret = crypto::random_key();
 
     std::atomic<bool> draining{false};
     std::atomic<std::int64_t> n_active{0}; ///< inference requests between admission and settlement
