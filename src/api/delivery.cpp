@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include <bloom/base/check.hpp>
 #include <bloom/base/log.hpp>
 #include <bloom/crypto/digest.hpp>
 #include <bloom/rt/shard.hpp>
@@ -34,6 +35,21 @@ bool is_retryable(const gen::Event& event) {
 /// The clock as it is now, where the turn's own time would measure nothing.
 std::uint64_t clock_ns() {
     return rt::Shard::current().driver().now_ns();
+}
+
+/// What authenticates the thinking of one response: nobody else can make it, on this node or off.
+std::string thinking_key(const Services& services, std::string_view response_id) {
+    return std::string(
+        as_text(crypto::hmac_sha256(services.thinking_secret, as_bytes(response_id))));
+}
+
+/// `events` are whole ones, at least one.
+void put_behind_first_event(std::string_view bytes, std::string& events) {
+    if (bytes.empty()) return;
+    constexpr std::string_view kEnd = "\n\n";
+    const std::size_t end = events.find(kEnd);
+    BLOOM_CHECK(end != std::string::npos);
+    events.insert(end + kEnd.size(), bytes);
 }
 
 } // namespace
@@ -103,6 +119,7 @@ rt::Task<Outcome> Delivery::attempt(registry::ProviderLink& link, int number) {
     at.timing = arrival_.timing;
     if (arrival_.metadata_details)
         request->render.metadata = metadata_json(link.identity(), at.job_id, at.timing);
+    request->render.thinking_key = thinking_key(services_, request->render.response_id);
     at.spec = request->render;
     if (services_.attestation != nullptr &&
         services_.attestation->key().node_id() == link.identity().id) {
@@ -112,6 +129,7 @@ rt::Task<Outcome> Delivery::attempt(registry::ProviderLink& link, int number) {
     at.last_event_ns = rt::Shard::current().now_ns();
     at.submitted_ns = clock_ns();
     at.stream = link.submit(std::move(request));
+    at.timing.dispatch_ns = clock_ns() - at.submitted_ns;
     Outcome outcome;
     std::exception_ptr thrown;
     try {
@@ -193,10 +211,7 @@ rt::Task<std::optional<Outcome>> Delivery::on_batch(Attempt& at, gen::EventBatch
             broken.kind = Outcome::Kind::broken;
             co_return broken;
         }
-        if (event.kind == gen::EventKind::accepted) {
-            at.accepted_ns = rt::Shard::current().now_ns();
-            at.timing.dispatch_ns = clock_ns() - at.submitted_ns;
-        }
+        if (event.kind == gen::EventKind::accepted) at.accepted_ns = rt::Shard::current().now_ns();
         if (event.kind == gen::EventKind::started || event.kind == gen::EventKind::usage)
             at.used = event.usage;
         at.had_content |= is_content(event.kind);
@@ -206,8 +221,9 @@ rt::Task<std::optional<Outcome>> Delivery::on_batch(Attempt& at, gen::EventBatch
         at.encoder->append(event, at.n_finished >= gen::n_answers(request_) ? at.tail : at.out);
     }
     if (at.spec.stream && !at.out.empty()) {
+        if (at.signer) at.signer->update(at.out); // not what is added next
+        if (!at.began) put_behind_first_event(dialect_.after_first_event, at.out);
         at.began = true;
-        if (at.signer) at.signer->update_events(at.out);
         const Result<> sent = co_await send(at, at.out);
         if (!sent) co_return client_gone(at, at.used);
     }
@@ -228,11 +244,7 @@ rt::Task<std::optional<Outcome>> Delivery::on_batch(Attempt& at, gen::EventBatch
 
 void Delivery::sign(Attempt& at, Outcome& answered) {
     if (!at.signer) return;
-    if (at.spec.stream) {
-        at.signer->update_events(answered.tail);
-    } else {
-        at.signer->update(answered.tail);
-    }
+    at.signer->update(answered.tail);
     const Result<attest::Evidence> evidence = at.signer->finish(statement_of(
         at.spec, request_.model, at.used, at.finishes, rt::Shard::current().unix_ms() / 1000));
     if (!evidence) {
@@ -274,7 +286,7 @@ void Delivery::add_provider_headers(const Attempt& at) {
     http::HeaderList& headers = ex_.headers();
     headers.set("x-inference-job-id", at.job_id);
     add_identity_headers(headers, at.link.identity());
-    headers.set("x-timing", to_json(at.timing));
+    headers.set("x-timing", to_json(at.timing, true));
     if (at.signer && at.spec.stream && ex_.request().version == http::Version::http_1_1)
         headers.set("Trailer", kTrailerNames);
     headers.set("x-darkbloom-attempts", fmt::format("{}", at.number));

@@ -32,26 +32,11 @@ private:
     Services& services_;
 };
 
-/// The body as its dialect reads it. Parser memory is the thread's; nothing of it outlives the
-/// call.
+/// The body as its dialect reads it: the shape decides, not the path.
 std::expected<dialect::Request, ApiError> read_request(ByteSpan body, gen::Dialect path) {
-    constexpr std::size_t kKeptParserBytes = std::size_t{1} << 20;
-    thread_local json::Parser parser;
-    const Result<json::Value> document = parser.parse_padded(as_text(body));
-    if (!document) {
-        parser.trim(kKeptParserBytes);
-        dialect::RequestError bad{
-            std::string("We could not parse the JSON body of your request: ") +
-                std::string(document.error().message()),
-            {},
-            "invalid_json"};
-        return std::unexpected(to_api_error(bad));
-    }
-    const gen::Dialect shape = dialect::shape_of(*document, path);
-    dialect::Parsed<dialect::Request> request = dialect::dialect_of(shape).parse(*document);
-    parser.trim(kKeptParserBytes);
-    if (!request) return std::unexpected(to_api_error(request.error()));
-    return std::move(*request);
+    return parse_body(body, [path](const json::Value& document) {
+        return dialect::dialect_of(dialect::shape_of(document, path)).parse(document);
+    });
 }
 
 void complete_request(gen::Generation& request, const Services& services,
@@ -122,6 +107,26 @@ rt::Task<Result<>> conclude(http::Exchange& ex, scheduler::Admission admission, 
 }
 
 } // namespace
+
+std::expected<dialect::Request, ApiError>
+parse_body(ByteSpan body, FunctionRef<dialect::Parsed<dialect::Request>(const json::Value&)> read) {
+    constexpr std::size_t kKeptParserBytes = std::size_t{1} << 20;
+    thread_local json::Parser parser;
+    const Result<json::Value> document = parser.parse_padded(as_text(body));
+    if (!document) {
+        parser.trim(kKeptParserBytes);
+        dialect::RequestError bad{
+            std::string("We could not parse the JSON body of your request: ") +
+                std::string(document.error().message()),
+            {},
+            "invalid_json"};
+        return std::unexpected(to_api_error(bad));
+    }
+    dialect::Parsed<dialect::Request> request = read(*document);
+    parser.trim(kKeptParserBytes);
+    if (!request) return std::unexpected(to_api_error(request.error()));
+    return std::move(*request);
+}
 
 rt::Task<Result<>> handle_inference(Services& services, http::Exchange& ex, gen::Dialect path) {
     Result<auth::Principal> who = authenticate(services, ex);

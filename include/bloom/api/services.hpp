@@ -9,6 +9,7 @@
 #include <bloom/attest/node_attestation.hpp>
 #include <bloom/auth/api_key.hpp>
 #include <bloom/base/snapshot.hpp>
+#include <bloom/crypto/digest.hpp>
 #include <bloom/http/router.hpp>
 #include <bloom/http/server.hpp>
 #include <bloom/registry/catalog.hpp>
@@ -39,6 +40,9 @@ struct Services {
     /// Of the node itself, which signs what its own links answer; nullptr: nothing is signed.
     attest::NodeAttestation* attestation = nullptr;
     bool list_catalog = false; ///< entries that nobody serves are in /v1/models, too
+    /// What keys for thinking blocks derive from; another one after every start, since nobody has
+    /// to recognise a block of before.
+    crypto::Sha256 thinking_secret = crypto::random_key();
 
     std::atomic<bool> draining{false};
     std::atomic<std::int64_t> n_active{0}; ///< inference requests between admission and settlement
