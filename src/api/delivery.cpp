@@ -32,11 +32,6 @@ bool is_retryable(const gen::Event& event) {
     return event.failure == gen::Failure::provider || event.failure == gen::Failure::overloaded;
 }
 
-/// The clock as it is now, where the turn's own time would measure nothing.
-std::uint64_t clock_ns() {
-    return rt::Shard::current().driver().now_ns();
-}
-
 /// What authenticates the thinking of one response: nobody else can make it, on this node or off.
 std::string thinking_key(const Services& services, std::string_view response_id) {
     return std::string(
@@ -50,6 +45,11 @@ void put_behind_first_event(std::string_view bytes, std::string& events) {
     const std::size_t end = events.find(kEnd);
     BLOOM_CHECK(end != std::string::npos);
     events.insert(end + kEnd.size(), bytes);
+}
+
+/// The clock as it is now, where the turn's own time would measure nothing.
+std::uint64_t clock_ns() {
+    return rt::Shard::current().driver().now_ns();
 }
 
 } // namespace
@@ -115,17 +115,18 @@ rt::Task<Outcome> Delivery::attempt(registry::ProviderLink& link, int number) {
     auto request = std::make_shared<gen::Generation>(request_);
     request->attempt = number;
     request->render.response_id = dialect_.response_id(at.job_id);
+    request->render.thinking_key = thinking_key(services_, request->render.response_id);
     request->routing = {}; // a wish to the scheduler, nothing for the machine
     at.timing = arrival_.timing;
     if (arrival_.metadata_details)
         request->render.metadata = metadata_json(link.identity(), at.job_id, at.timing);
-    request->render.thinking_key = thinking_key(services_, request->render.response_id);
     at.spec = request->render;
     if (services_.attestation != nullptr &&
         services_.attestation->key().node_id() == link.identity().id) {
         at.signer.emplace(services_.attestation->key());
     }
     at.encoder = dialect_.make_encoder(at.spec);
+    if (record_ != nullptr) record_->begin(at.spec);
     at.last_event_ns = rt::Shard::current().now_ns();
     at.submitted_ns = clock_ns();
     at.stream = link.submit(std::move(request));
@@ -218,10 +219,11 @@ rt::Task<std::optional<Outcome>> Delivery::on_batch(Attempt& at, gen::EventBatch
         if (event.kind == gen::EventKind::finished) note_finish(at, event);
         ended |= event.kind == gen::EventKind::usage;
         text_bytes += event.text.size();
+        if (record_ != nullptr) record_->append(event);
         at.encoder->append(event, at.n_finished >= gen::n_answers(request_) ? at.tail : at.out);
     }
     if (at.spec.stream && !at.out.empty()) {
-        if (at.signer) at.signer->update(at.out); // not what is added next
+        if (at.signer) at.signer->update(at.out); // what the encoder wrote
         if (!at.began) put_behind_first_event(dialect_.after_first_event, at.out);
         at.began = true;
         const Result<> sent = co_await send(at, at.out);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include <bloom/dialect/dialect.hpp>
+#include <bloom/dialect/openai_responses.hpp>
 #include <bloom/gen/generation.hpp>
 #include <bloom/http/exchange.hpp>
 #include <bloom/sse/writer.hpp>
@@ -47,6 +48,9 @@ public:
         : services_(services), ex_(ex), dialect_(dialect::dialect_of(request.render.dialect)),
           sse_(ex), request_(std::move(request)), arrival_(arrival) {}
 
+    /// Also writes down what the response becomes, for one that is to be stored.
+    void record(dialect::ResponseRecord& record) noexcept { record_ = &record; }
+
     /// Runs up to limits.n_attempts attempts. Never leaves a stream behind, not even when something
     /// throws.
     rt::Task<Outcome> run();
@@ -76,6 +80,7 @@ private:
     sse::Writer sse_;
     gen::Generation request_;
     Arrival arrival_;
+    dialect::ResponseRecord* record_ = nullptr;
 };
 
 } // namespace bloom::api

@@ -11,6 +11,7 @@
 #include <bloom/scheduler/placement.hpp>
 
 #include "api/delivery.hpp"
+#include "api/stored_responses.hpp"
 
 namespace bloom::api {
 namespace {
@@ -150,6 +151,9 @@ rt::Task<Result<>> handle_inference(Services& services, http::Exchange& ex, gen:
     gen::Generation& request = read->generation;
     complete_request(request, services, *who, *body, ex);
     arrival.metadata_details = read->metadata_details || wants_metadata(ex);
+    const std::uint64_t now_ns = rt::Shard::current().now_ns();
+    auto joined = join_stored(*services.stored, who->account_id, *read, now_ns);
+    if (!joined) co_return co_await refuse(ex, std::move(joined.error()));
 
     const Running running(services);
     const std::uint64_t parsed_ns = driver.now_ns();
@@ -159,7 +163,14 @@ rt::Task<Result<>> handle_inference(Services& services, http::Exchange& ex, gen:
     if (!admission) co_return co_await refuse(ex, to_api_error(admission.error()));
     const bool stream = request.render.stream;
     Delivery delivery(services, ex, std::move(request), arrival);
+    dialect::ResponseRecord record;
+    if (read->store) delivery.record(record);
     Outcome outcome = co_await answer(delivery, ex);
+    // Before the last bytes: the client may name it at once.
+    if (read->store && outcome.kind == Outcome::Kind::answered) {
+        keep_response(*services.stored, who->account_id, *read, joined->get(), record,
+                      rt::Shard::current().now_ns());
+    }
     co_return co_await conclude(ex, std::move(*admission), std::move(outcome), stream);
 }
 

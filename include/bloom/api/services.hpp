@@ -3,6 +3,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include <bloom/api/cors.hpp>
@@ -17,6 +18,9 @@
 #include <bloom/scheduler/admission.hpp>
 
 namespace bloom::api {
+
+class StoredResponses;
+std::shared_ptr<StoredResponses> make_stored_responses();
 
 /// Times and bounds of inference requests; the defaults are the consumer API's.
 struct InferenceLimits {
@@ -43,6 +47,9 @@ struct Services {
     /// What keys for thinking blocks derive from; another one after every start, since nobody has
     /// to recognise a block of before.
     crypto::Sha256 thinking_secret = crypto::random_key();
+
+    /// Responses that their requests want to be kept; never null.
+    std::shared_ptr<StoredResponses> stored = make_stored_responses();
 
     std::atomic<bool> draining{false};
     std::atomic<std::int64_t> n_active{0}; ///< inference requests between admission and settlement
