@@ -353,7 +353,8 @@ TEST(Streaming, ClientsReadTheSameWhereverTokensEnd) {
 TEST(Streaming, BodiesOfAllDialectsAreTheSameWhereverTokensEnd) {
     Rng rng(first_seed());
     for (const gen::Dialect dialect :
-         {gen::Dialect::openai_chat, gen::Dialect::openai_completions}) {
+         {gen::Dialect::openai_chat, gen::Dialect::openai_completions,
+          gen::Dialect::openai_responses, gen::Dialect::anthropic_messages}) {
         for (const Answer& answer : answers()) {
             const bool chat = dialect != gen::Dialect::openai_completions;
             const std::string body = encode(dialect, false, generate(answer, chat, {answer.text}));
