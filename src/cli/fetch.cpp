@@ -7,6 +7,7 @@
 #include <bloom/http/client.hpp>
 #include <bloom/net/tls.hpp>
 #include <bloom/rt/shard_set.hpp>
+#include <bloom/rt/uring_driver.hpp>
 
 namespace bloom::cli {
 namespace {
