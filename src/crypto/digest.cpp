@@ -2,6 +2,7 @@
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <openssl/sha.h>
 #include <sodium.h>
 
@@ -19,6 +20,20 @@ Sha256 sha256(ByteSpan bytes) noexcept {
 
 std::string sha256_hex(std::string_view text) {
     return to_hex(sha256(as_bytes(text)));
+}
+
+Sha256 hmac_sha256(ByteSpan key, ByteSpan bytes) noexcept {
+    // The library takes the key's length as an int, and no pointer is no key to it.
+    constexpr std::size_t kMaxKeyBytes = 0xffff;
+    BLOOM_CHECK(key.size() <= kMaxKeyBytes);
+    const std::uint8_t* const at =
+        key.empty() ? reinterpret_cast<const std::uint8_t*>("") : key.data();
+    Sha256 out{};
+    unsigned n = 0;
+    BLOOM_CHECK(HMAC(EVP_sha256(), at, static_cast<int>(key.size()), bytes.data(), bytes.size(),
+                     out.data(), &n) != nullptr);
+    BLOOM_CHECK(n == out.size());
+    return out;
 }
 
 Sha256Stream::Sha256Stream() : context_(EVP_MD_CTX_new()) {
@@ -51,6 +66,12 @@ void random_bytes(MutableByteSpan out) noexcept {
     // sodium_init is idempotent and thread-safe; it only fails where no entropy source exists.
     BLOOM_CHECK(sodium_init() >= 0);
     randombytes_buf(out.data(), out.size());
+}
+
+Sha256 random_key() noexcept {
+    Sha256 key{};
+    random_bytes(key);
+    return key;
 }
 
 std::string random_hex(std::size_t n_bytes) {

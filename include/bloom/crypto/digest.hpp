@@ -19,6 +19,9 @@ Sha256 sha256(ByteSpan bytes) noexcept;
 /// The same as 64 lower-case hex digits.
 std::string sha256_hex(std::string_view text);
 
+/// HMAC with SHA-256 (RFC 2104) of the bytes under a key of any length. Thread: any.
+Sha256 hmac_sha256(ByteSpan key, ByteSpan bytes) noexcept;
+
 /// SHA-256 of bytes that come in pieces. Feeding does not allocate. Thread: one at a time.
 class Sha256Stream {
 public:
@@ -42,6 +45,8 @@ bool constant_time_equal(ByteSpan a, ByteSpan b) noexcept;
 /// Fills `out` from the system's cryptographic generator; aborts if the system has none, since
 /// nothing secret could be made then. Thread: any.
 void random_bytes(MutableByteSpan out) noexcept;
+/// A random key for hmac_sha256().
+Sha256 random_key() noexcept;
 /// `n_bytes` random bytes as lower-case hex.
 std::string random_hex(std::size_t n_bytes);
 /// `n` characters of [0-9A-Za-z], uniform.
