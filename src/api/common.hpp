@@ -39,6 +39,8 @@ rt::Task<Result<>> handle_capacity(Services& services, http::Exchange& ex);
 rt::Task<Result<>> handle_pricing(Services& services, http::Exchange& ex);
 rt::Task<Result<>> handle_embeddings(Services& services, http::Exchange& ex);
 rt::Task<Result<>> handle_count_tokens(Services& services, http::Exchange& ex);
+rt::Task<Result<>> handle_attestations(Services& services, http::Exchange& ex);
+rt::Task<Result<>> handle_attestation(Services& services, http::Exchange& ex);
 rt::Task<Result<>> handle_response(Services& services, http::Exchange& ex);
 rt::Task<Result<>> handle_delete_response(Services& services, http::Exchange& ex);
 rt::Task<Result<>> handle_cancel_response(Services& services, http::Exchange& ex);

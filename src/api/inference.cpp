@@ -2,6 +2,7 @@
 #include <exception>
 
 #include <bloom/base/log.hpp>
+#include <bloom/base/text.hpp>
 #include <bloom/crypto/digest.hpp>
 #include <bloom/dialect/dialect.hpp>
 #include <bloom/dialect/openai_chat.hpp>
@@ -58,6 +59,13 @@ void complete_request(gen::Generation& request, const Services& services,
     request.render.request_hash = crypto::sha256_hex(as_text(body));
 }
 
+/// Whether head or query ask for what a body member asks for, too (consumer API section 4.9).
+bool wants_metadata(const http::Exchange& ex) {
+    const http::RequestHead& head = ex.request();
+    return iequals(head.headers.find("x-darkbloom-metadata-details").value_or(""), "true") ||
+           http::query_value(head.query, "metadata") == "details";
+}
+
 /// Runs the request. What throws in there (no memory, a library) is a failure like others: the hold
 /// of the caller has to be ended whatever happens.
 rt::Task<Outcome> answer(Delivery& delivery, http::Exchange& ex) {
@@ -95,7 +103,7 @@ rt::Task<Result<>> conclude(http::Exchange& ex, scheduler::Admission admission, 
     case Kind::answered:
         break;
     }
-    if (stream) co_return co_await ex.finish(outcome.tail);
+    if (stream) co_return co_await ex.finish(outcome.tail, &outcome.trailers);
     co_return co_await ex.respond(http::Status::ok, kJson, outcome.tail);
 }
 
@@ -135,19 +143,26 @@ rt::Task<Result<>> handle_inference(Services& services, http::Exchange& ex, gen:
             ex, http_error(http::Status::request_timeout, body.error().message()));
     }
     if (!body) co_return std::unexpected(body.error());
+    rt::Driver& driver = rt::Shard::current().driver();
+    Arrival arrival;
+    const std::uint64_t arrived_ns = driver.now_ns();
     auto read = read_request(*body, path);
     if (!read) co_return co_await refuse(ex, std::move(read.error()));
     gen::Generation& request = read->generation;
     complete_request(request, services, *who, *body, ex);
+    arrival.metadata_details = read->metadata_details || wants_metadata(ex);
     const std::uint64_t now_ns = rt::Shard::current().now_ns();
     auto joined = join_stored(*services.stored, who->account_id, *read, now_ns);
     if (!joined) co_return co_await refuse(ex, std::move(joined.error()));
 
     const Running running(services);
+    const std::uint64_t parsed_ns = driver.now_ns();
+    arrival.timing.parse_ns = parsed_ns - arrived_ns;
     Result<scheduler::Admission> admission = co_await services.admission.admit(*who, request);
+    arrival.timing.reserve_ns = driver.now_ns() - parsed_ns;
     if (!admission) co_return co_await refuse(ex, to_api_error(admission.error()));
     const bool stream = request.render.stream;
-    Delivery delivery(services, ex, std::move(request));
+    Delivery delivery(services, ex, std::move(request), arrival);
     dialect::ResponseRecord record;
     if (read->store) delivery.record(record);
     Outcome outcome = co_await answer(delivery, ex);

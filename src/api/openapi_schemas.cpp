@@ -267,6 +267,16 @@ constexpr ApiSchema kSchemas[] = {
 "token_budget_total":{"type":["integer","null"]}}}}}})"},
 
     // The node.
+    {"Attestation", R"({"type":"object","required":["provider_id","attestation_scheme",
+"signing_algorithm","identity_public_key"],"properties":{"provider_id":{"type":"string"},
+"attestation_scheme":{"type":"string"},"signing_algorithm":{"type":"string"},
+"identity_public_key":{"type":"string"},"nonce":{"type":"string"},
+"status":{"type":"string"},"status_signature":{"type":"string"},
+"leaf_index":{"type":"integer"},"n_leaves":{"type":"integer"},
+"path":{"type":"array","items":{"type":"string"}}}})"},
+    {"AttestationList", R"({"type":"object","required":["providers","count"],"properties":{
+"providers":{"type":"array","items":{"$ref":"#/components/schemas/Attestation"}},
+"count":{"type":"integer"}}})"},
     {"Health", R"({"type":"object","required":["status","providers","version"],"properties":{
 "status":{"const":"ok"},"providers":{"type":"integer"},"version":{"type":"string"},
 "active_requests":{"type":"integer"},"draining":{"type":"boolean"}}})"},

@@ -7,6 +7,7 @@
 #include <string>
 
 #include <bloom/api/cors.hpp>
+#include <bloom/attest/node_attestation.hpp>
 #include <bloom/auth/api_key.hpp>
 #include <bloom/base/snapshot.hpp>
 #include <bloom/crypto/digest.hpp>
@@ -40,6 +41,8 @@ struct Services {
     std::string version = {};
     InferenceLimits limits = {};
     const registry::Catalog* catalog = &registry::Catalog::built_in(); ///< never null
+    /// Of the node itself, which signs what its own links answer; nullptr: nothing is signed.
+    attest::NodeAttestation* attestation = nullptr;
     bool list_catalog = false; ///< entries that nobody serves are in /v1/models, too
     /// What keys for thinking blocks derive from; another one after every start, since nobody has
     /// to recognise a block of before.
