@@ -1,5 +1,6 @@
 #include "cli/fetch.hpp"
 
+#include <chrono>
 #include <optional>
 
 #include <fmt/format.h>
@@ -7,6 +8,7 @@
 #include <bloom/http/client.hpp>
 #include <bloom/net/tls.hpp>
 #include <bloom/rt/shard_set.hpp>
+#include <bloom/rt/uring_driver.hpp>
 
 namespace bloom::cli {
 namespace {
