@@ -180,7 +180,8 @@ function chunkStreamProblems(sent, exchange, legacy) {
       out.push(`failed: ${JSON.stringify(chunk.error)}`);
       continue;
     }
-    out.push(...schema('openai', legacy ? 'CreateCompletionResponse' : 'CreateChatCompletionStreamResponse', chunk));
+    out.push(...(legacy ? schema('openai', 'CreateCompletionResponse', ended(chunk))
+      : schema('openai', 'CreateChatCompletionStreamResponse', chunk)));
     if (usage) out.push('a chunk after the usage');
     if (chunk.choices.length === 0) {
       if (!request.stream_options?.include_usage) out.push('a chunk without choices');
@@ -206,6 +207,10 @@ function chunkStreamProblems(sent, exchange, legacy) {
   if (!legacy && choices.size !== (request.n ?? 1)) out.push(`${choices.size} choices`);
   return out;
 }
+
+/** The description has no chunks of completions, which have no reason to finish until the last. */
+const ended = (chunk) =>
+  ({ ...chunk, choices: chunk.choices.map((c) => (c.finish_reason === null ? { ...c, finish_reason: 'stop' } : c)) });
 
 function legacyChoice(state, choice) {
   state.text += choice.text;
