@@ -130,6 +130,7 @@ rt::Task<Outcome> Delivery::attempt(registry::ProviderLink& link, int number) {
     at.last_event_ns = rt::Shard::current().now_ns();
     at.submitted_ns = clock_ns();
     at.stream = link.submit(std::move(request));
+    at.timing.dispatch_ns = clock_ns() - at.submitted_ns;
     Outcome outcome;
     std::exception_ptr thrown;
     try {
@@ -211,10 +212,7 @@ rt::Task<std::optional<Outcome>> Delivery::on_batch(Attempt& at, gen::EventBatch
             broken.kind = Outcome::Kind::broken;
             co_return broken;
         }
-        if (event.kind == gen::EventKind::accepted) {
-            at.accepted_ns = rt::Shard::current().now_ns();
-            at.timing.dispatch_ns = clock_ns() - at.submitted_ns;
-        }
+        if (event.kind == gen::EventKind::accepted) at.accepted_ns = rt::Shard::current().now_ns();
         if (event.kind == gen::EventKind::started || event.kind == gen::EventKind::usage)
             at.used = event.usage;
         at.had_content |= is_content(event.kind);
@@ -225,7 +223,7 @@ rt::Task<std::optional<Outcome>> Delivery::on_batch(Attempt& at, gen::EventBatch
         at.encoder->append(event, at.n_finished >= gen::n_answers(request_) ? at.tail : at.out);
     }
     if (at.spec.stream && !at.out.empty()) {
-        if (at.signer) at.signer->update_events(at.out); // of what the encoder wrote
+        if (at.signer) at.signer->update(at.out); // what the encoder wrote
         if (!at.began) put_behind_first_event(dialect_.after_first_event, at.out);
         at.began = true;
         const Result<> sent = co_await send(at, at.out);
@@ -248,11 +246,7 @@ rt::Task<std::optional<Outcome>> Delivery::on_batch(Attempt& at, gen::EventBatch
 
 void Delivery::sign(Attempt& at, Outcome& answered) {
     if (!at.signer) return;
-    if (at.spec.stream) {
-        at.signer->update_events(answered.tail);
-    } else {
-        at.signer->update(answered.tail);
-    }
+    at.signer->update(answered.tail);
     const Result<attest::Evidence> evidence = at.signer->finish(statement_of(
         at.spec, request_.model, at.used, at.finishes, rt::Shard::current().unix_ms() / 1000));
     if (!evidence) {
@@ -294,7 +288,7 @@ void Delivery::add_provider_headers(const Attempt& at) {
     http::HeaderList& headers = ex_.headers();
     headers.set("x-inference-job-id", at.job_id);
     add_identity_headers(headers, at.link.identity());
-    headers.set("x-timing", to_json(at.timing));
+    headers.set("x-timing", to_json(at.timing, true));
     if (at.signer && at.spec.stream && ex_.request().version == http::Version::http_1_1)
         headers.set("Trailer", kTrailerNames);
     headers.set("x-darkbloom-attempts", fmt::format("{}", at.number));

@@ -125,8 +125,12 @@ std::string ApiError::openai_body() const {
 }
 
 std::string ApiError::anthropic_body(std::string_view request_id) const {
+    // The words by which clients know that they have to shorten the conversation.
+    const std::string_view opening =
+        code == "context_length_exceeded" ? "prompt is too long: " : "";
     std::string body;
-    dialect::append_anthropic_error(body, message, anthropic_type(status), request_id,
+    dialect::append_anthropic_error(body, std::string(opening) + message, anthropic_type(status),
+                                    request_id,
                                     code == kThreadNotFound ? code : std::string_view{});
     return body;
 }

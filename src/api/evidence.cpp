@@ -29,12 +29,16 @@ std::string_view truth(bool value) {
 
 } // namespace
 
-std::string to_json(const Timing& t) {
+std::string to_json(const Timing& t, bool handed_over) {
     constexpr std::uint64_t kNs = 1000;
-    return fmt::format(R"({{"parse_us":{},"reserve_us":{},"route_us":{},"queue_us":{},)"
-                       R"("dispatch_us":{},"provider_us":{}}})",
-                       t.parse_ns / kNs, t.reserve_ns / kNs, t.route_ns / kNs, t.queue_ns / kNs,
-                       t.dispatch_ns / kNs, t.provider_ns / kNs);
+    std::string out =
+        fmt::format(R"({{"parse_us":{},"reserve_us":{},"route_us":{},"queue_us":{})",
+                    t.parse_ns / kNs, t.reserve_ns / kNs, t.route_ns / kNs, t.queue_ns / kNs);
+    if (handed_over) {
+        out += fmt::format(R"(,"dispatch_us":{},"provider_us":{})", t.dispatch_ns / kNs,
+                           t.provider_ns / kNs);
+    }
+    return out + '}';
 }
 
 void add_identity_headers(http::HeaderList& headers, const registry::ProviderIdentity& who) {
@@ -68,7 +72,7 @@ std::string metadata_json(const registry::ProviderIdentity& who, std::string_vie
         w.string(who.public_key);
     }
     w.key("job_id").string(job_id);
-    w.key("timing").raw(to_json(timing));
+    w.key("timing").raw(to_json(timing, false));
     w.end_object();
     return out;
 }

@@ -20,12 +20,12 @@ struct Timing {
     std::uint64_t reserve_ns = 0;  ///< admission
     std::uint64_t route_ns = 0;    ///< choosing a machine
     std::uint64_t queue_ns = 0;    ///< waiting for one
-    std::uint64_t dispatch_ns = 0; ///< until it accepted
+    std::uint64_t dispatch_ns = 0; ///< handing over to it
     std::uint64_t provider_ns = 0; ///< from there to the first bytes of the answer
 };
 
-/// Compact JSON in microseconds.
-std::string to_json(const Timing& timing);
+/// Compact JSON in microseconds; before the hand-over the two last members are not known yet.
+std::string to_json(const Timing& timing, bool handed_over);
 
 /// The machine behind a committed response.
 void add_identity_headers(http::HeaderList& headers, const registry::ProviderIdentity& who);

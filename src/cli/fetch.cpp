@@ -1,5 +1,6 @@
 #include "cli/fetch.hpp"
 
+#include <chrono>
 #include <optional>
 
 #include <fmt/format.h>

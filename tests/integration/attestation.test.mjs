@@ -123,7 +123,6 @@ describe('attestation', () => {
       const statement = await verifyStream(bytes, trusted);
       assert.equal(statement.request_hash, createHash('sha256').update(JSON.stringify({ ...dialect.body, stream: true })).digest('hex'));
       assert.ok(new TextDecoder().decode(bytes).includes(statement.response_id));
-      // Bytes of pings are nobody's: they say nothing, and are replaced as a whole or not at all.
       await eachFlipFails(bytes, (bad) => verifyStream(bad, trusted));
       await refuses(verifyStream(bytes.subarray(0, bytes.length >> 1), trusted));
       const noDone = new TextDecoder().decode(bytes).replace('data: [DONE]\n\n', '');
@@ -139,7 +138,7 @@ describe('attestation', () => {
     for (const added of ['data: {}\n\n', ': note\ndata: {}\n\n', ': note\rdata: {}\n\n', 'event: ping\ndata: {"choices":[]}\n\n']) {
       await refuses(verifyStream(new TextEncoder().encode(text.slice(0, at) + added + text.slice(at))));
     }
-    for (const added of [': keep-alive\n\n', 'event: ping\ndata: {"type": "ping"}\n\n']) {
+    for (const added of [': keep-alive\n\n', 'event: ping\ndata: {"type":"ping"}\n\n']) {
       await verifyStream(new TextEncoder().encode(text.slice(0, at) + added + text.slice(at)));
     }
   });
@@ -291,7 +290,7 @@ describe('attestation', () => {
       [file('cut', stream.subarray(0, stream.length >> 1)), '--key', key],
       ['--body', apart[3], '--key', key], // without its head
       [...apart, '--request', file('other', `${request} `)],
-      [...apart, '--key', 'BGD+1LolWp0xyWHrdMY1bWjASbiSO2H6bOZpYi5g8p+2eQP+EAi4vJkaQa7pViW8ZPLxsgwtfp9Rd6PClNRGIpk='],
+      [...apart, '--key', 'BGD+1LolWp0xyWHrdMY1bWjASbiSO2H6bOZpYi5g8p+2eQP+EAi4vJmkGunpVii8ZPLxsgwtfp9Rd6PClNRGIpk='],
     ];
     for (const args of failures) {
       const bad = await runBinary(['verify-response', ...args]);

@@ -109,7 +109,7 @@ const TAG = ': darkbloom-signature ';
 const MEMBERS = ['response_hash', 'se_signature', 'statement', 'statement_signature', 'public_key'];
 
 function isOutside(block) {
-  if (block === 'event: ping\ndata: {"type": "ping"}\n\n' || block === 'event: ping\ndata: {"type":"ping"}\n\n') return true;
+  if (block === 'event: ping\ndata: {"type":"ping"}\n\n') return true;
   return block.slice(0, -1).split('\n').slice(0, -1).every((line) => line.startsWith(':') && !line.includes('\r'))
     && block.startsWith(':');
 }

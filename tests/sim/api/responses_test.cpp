@@ -220,12 +220,12 @@ rt::Task<Answer> send(World& w, http::Method method, std::string path, std::stri
     co_return answer;
 }
 
-rt::Task<Answer> create(World& w, std::string members, const char* key = kKey) {
+BLOOM_CORO_WRAPPER rt::Task<Answer> create(World& w, std::string members, const char* key = kKey) {
     std::string body = R"({"model":"m",)" + members + "}";
     return send(w, http::Method::post, "/v1/responses", std::move(body), key);
 }
 
-rt::Task<Answer> get(World& w, std::string path, const char* key = kKey) {
+BLOOM_CORO_WRAPPER rt::Task<Answer> get(World& w, std::string path, const char* key = kKey) {
     return send(w, http::Method::get, "/v1/responses/" + path, {}, key);
 }
 
