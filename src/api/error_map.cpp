@@ -5,7 +5,7 @@
 
 #include <bloom/api/error_map.hpp>
 #include <bloom/base/text.hpp>
-#include <bloom/dialect/openai_error.hpp>
+#include <bloom/dialect/error_body.hpp>
 
 namespace bloom::api {
 namespace {
@@ -16,6 +16,8 @@ constexpr int kRetrySoonSeconds = 1;
 constexpr int kRetryPinSeconds = 30; // consumer API section 4.10
 constexpr int kRetryMaxSeconds = 60;
 constexpr std::size_t kNamedModelsMax = 20;
+// No conversation is held here. On this code @anthropic-ai/sdk sends the whole of it again.
+constexpr std::string_view kThreadNotFound = "thread_not_found";
 
 ApiError invalid(std::string message, std::string_view code, std::string param = {}) {
     return {Status::bad_request, "invalid_request_error", code,
@@ -32,6 +34,31 @@ std::string served(const scheduler::NoPlace& none) {
     std::vector<std::string> named = none.held;
     if (named.size() > kNamedModelsMax) named.resize(kNamedModelsMax);
     return named.empty() ? std::string("no model yet") : fmt::format("{}", fmt::join(named, ", "));
+}
+
+std::string_view anthropic_type(Status status) {
+    switch (status) {
+    case Status::unauthorized:
+        return "authentication_error";
+    case Status::payment_required:
+        return "billing_error";
+    case Status::forbidden:
+        return "permission_error";
+    case Status::not_found:
+        return "not_found_error";
+    case Status::payload_too_large:
+        return "request_too_large";
+    case Status::too_many_requests:
+        return "rate_limit_error";
+    case Status::service_unavailable:
+    case Status::overloaded:
+        return "overloaded_error";
+    case Status::request_timeout:
+    case Status::gateway_timeout:
+        return "timeout_error";
+    default:
+        return http::to_int(status) < 500 ? "invalid_request_error" : "api_error";
+    }
 }
 
 ApiError refused(const gen::Event& event) {
@@ -97,6 +124,27 @@ std::string ApiError::openai_body() const {
     return body;
 }
 
+std::string ApiError::anthropic_body(std::string_view request_id) const {
+    // The words by which clients know that they have to shorten the conversation.
+    const std::string_view opening =
+        code == "context_length_exceeded" ? "prompt is too long: " : "";
+    std::string body;
+    dialect::append_anthropic_error(body, std::string(opening) + message, anthropic_type(status),
+                                    request_id,
+                                    code == kThreadNotFound ? code : std::string_view{});
+    return body;
+}
+
+std::string ApiError::body(dialect::Envelope envelope, std::string_view request_id) const {
+    return envelope == dialect::Envelope::anthropic ? anthropic_body(request_id) : openai_body();
+}
+
+http::Status ApiError::status_in(dialect::Envelope envelope) const noexcept {
+    const bool overloaded =
+        envelope == dialect::Envelope::anthropic && status == Status::service_unavailable;
+    return overloaded ? Status::overloaded : status;
+}
+
 ApiError to_api_error(const Error& error) {
     const std::string text(error.message());
     switch (error.code()) {
@@ -147,6 +195,10 @@ ApiError to_api_error(const dialect::RequestError& error) {
          {"invalid_value", "invalid_type", "invalid_json", "missing_required_parameter",
           "unsupported_parameter", "unsupported_capability"}) {
         if (error.code == known) out.code = known;
+    }
+    if (error.code == kThreadNotFound) {
+        out.code = kThreadNotFound;
+        out.status = Status::not_found;
     }
     return out;
 }

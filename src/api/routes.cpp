@@ -1,9 +1,12 @@
 #include <fmt/format.h>
 
+#include <bloom/base/check.hpp>
 #include <bloom/base/log.hpp>
 #include <bloom/rt/shard.hpp>
 
 #include "api/common.hpp"
+#include "api/openapi.hpp"
+#include "api/route_table.hpp"
 
 namespace bloom::api {
 namespace {
@@ -21,6 +24,19 @@ struct Bound {
 
     BLOOM_CORO_WRAPPER rt::Task<Result<>> operator()(http::Exchange& ex) const {
         return handle(*services, ex);
+    }
+};
+
+/// A text that is ready before the first request.
+struct Document {
+    std::shared_ptr<const std::string> text;
+
+    BLOOM_CORO_WRAPPER rt::Task<Result<>> operator()(http::Exchange& ex) const {
+        return send(ex, text);
+    }
+
+    static rt::Task<Result<>> send(http::Exchange& ex, std::shared_ptr<const std::string> text) {
+        co_return co_await ex.respond(http::Status::ok, kJson, *text);
     }
 };
 
@@ -56,24 +72,28 @@ void render_refusal(http::Exchange& ex, http::Refusal& refusal, std::string& bod
     }
     if (error.retry_after_s > 0)
         ex.headers().set("Retry-After", fmt::format("{}", error.retry_after_s));
-    refusal.status = error.status;
-    body += error.openai_body();
+    const dialect::Envelope envelope = envelope_of(ex);
+    refusal.status = error.status_in(envelope);
+    body += error.body(envelope, ex.request_id());
 }
 
 } // namespace
 
 http::Router make_router(Services& services) {
-    using http::Method;
     http::Router router;
-    router.add(Method::get, "/", &handle_landing);
-    router.add(Method::get, "/health", Bound{&services, &handle_health});
-    router.add(Method::get, "/readyz", Bound{&services, &handle_ready});
-    router.add(Method::get, "/v1/models", Bound{&services, &handle_models});
-    router.add(Method::get, "/v1/models/catalog", Bound{&services, &handle_catalog});
-    router.add(Method::get, "/v1/models/catalog/{id...}", Bound{&services, &handle_catalog_entry});
-    router.add(Method::get, "/v1/models/{id...}", Bound{&services, &handle_model});
-    router.add(Method::post, "/v1/chat/completions", Bound{&services, &handle_chat});
+    const auto document = std::make_shared<std::string>();
+    for (const Route& route : route_table()) {
+        if (route.handle == nullptr) {
+            BLOOM_CHECK(route.pattern == kOpenApiPath);
+            router.add(route.method, route.pattern, Document{document});
+            continue;
+        }
+        const Bound handler{&services, route.handle};
+        router.add(route.method, route.pattern, handler);
+        if (route.doubled) router.add(route.method, "/v1" + std::string(route.pattern), handler);
+    }
     router.set_options(&handle_preflight);
+    *document = openapi_document(router, services.version); // of all that was added
     return router;
 }
 
@@ -84,6 +104,9 @@ http::Hooks make_hooks(Services& services) {
     hooks.on_response_head = [s](http::Exchange& ex, http::HeaderList& headers) {
         headers.set("X-Request-ID", ex.request_id());
         if (ex.refused()) return;
+        // The name under which Anthropic's clients look for it.
+        if (envelope_of(ex) == dialect::Envelope::anthropic)
+            headers.set("request-id", ex.request_id());
         if (const auto origin = ex.request().headers.find("origin"))
             s->cors.add_response_headers(*origin, headers);
     };
@@ -92,11 +115,21 @@ http::Hooks make_hooks(Services& services) {
     return hooks;
 }
 
+dialect::Envelope envelope_of(const http::Exchange& ex) noexcept {
+    if (ex.refused()) return dialect::Envelope::openai;
+    std::string_view path = ex.request().path;
+    if (path.starts_with("/v1/v1/")) path.remove_prefix(3);
+    const bool messages = path == "/v1/messages" || path.starts_with("/v1/messages/");
+    return messages ? dialect::Envelope::anthropic : dialect::Envelope::openai;
+}
+
 rt::Task<Result<>> refuse(http::Exchange& ex, ApiError error) {
     if (error.retry_after_s > 0)
         ex.headers().set("Retry-After", fmt::format("{}", error.retry_after_s));
     if (error.status == http::Status::unauthorized) ex.headers().set("WWW-Authenticate", "Bearer");
-    co_return co_await ex.respond(error.status, kJson, error.openai_body());
+    const dialect::Envelope envelope = envelope_of(ex);
+    co_return co_await ex.respond(error.status_in(envelope), kJson,
+                                  error.body(envelope, ex.request_id()));
 }
 
 Result<auth::Principal> authenticate(const Services& services, http::Exchange& ex) {

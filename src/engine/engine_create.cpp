@@ -45,6 +45,7 @@ EngineInfo describe(const ModelFile& file, const PromptMaker& prompts, const Gra
     info.macs_per_token = graph.macs_per_token();
     info.has_chat_template = prompts.has_template();
     info.has_thinking_switch = prompts.has_thinking_switch();
+    info.has_reasoning_effort = prompts.has_reasoning_effort();
     info.state = graph.state();
     for (const compute::KvGroupSpec& g : info.state.groups)
         info.kv_bytes_per_token += compute::page_bytes(g) / kPage;
@@ -121,9 +122,11 @@ Result<std::unique_ptr<Engine>> Engine::create(ModelFile file, const EngineOptio
     info.weight_bytes = memory.weight_bytes;
     info.kv_bytes = memory.kv_bytes;
     info.state_bytes = memory.state_bytes;
-    return std::make_unique<EngineImpl>(std::move(file), options, std::move(prompts),
-                                        std::move(backend), std::move(graph), std::move(store),
-                                        std::move(swap), std::move(info));
+    auto engine = std::make_unique<EngineImpl>(std::move(file), options, std::move(prompts),
+                                               std::move(backend), std::move(graph),
+                                               std::move(store), std::move(swap), std::move(info));
+    BLOOM_OK(engine->prepare_constraints());
+    return engine;
 }
 
 namespace {
@@ -152,8 +155,10 @@ EngineImpl::EngineImpl(ModelFile file, const EngineOptions& options, PromptMaker
                        std::unique_ptr<const Graph> graph, StateStore store,
                        std::unique_ptr<SwapPages> swap, EngineInfo info)
     : options_(options), file_(std::move(file)), prompts_(std::move(prompts)),
-      info_(std::move(info)), backend_(std::move(backend)), graph_(std::move(graph)),
-      store_(std::move(store)), swap_(std::move(swap)),
+      info_(std::move(info)),
+      constraints_(prompts_.tokenizer(), prompts_.output_format(), info_.vocab_rows),
+      backend_(std::move(backend)), graph_(std::move(graph)), store_(std::move(store)),
+      swap_(std::move(swap)),
       batcher_(batcher_options(options, *graph_), store_, swap_ ? &swap_->space() : nullptr, this),
       plans_(*graph_, *backend_),
       scratch_(static_cast<std::size_t>(options.team->size()), SamplerScratch(*options.table)) {

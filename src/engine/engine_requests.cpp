@@ -19,7 +19,7 @@ std::uint64_t mix(std::uint64_t z) noexcept {
 }
 
 std::size_t n_prompts(const gen::Generation& g) noexcept {
-    return g.messages.empty() ? g.prompts.size() : 1;
+    return g.messages.empty() ? g.prompts.size() + g.token_prompts.size() : 1;
 }
 
 std::size_t input_bytes(const gen::Generation& g) noexcept {
@@ -35,7 +35,19 @@ std::size_t input_bytes(const gen::Generation& g) noexcept {
         n += tool.description.size() + tool.parameters.size();
     for (const std::string& p : g.prompts)
         n += p.size();
+    for (const std::vector<std::int32_t>& p : g.token_prompts)
+        n += p.size();
     return n;
+}
+
+/// The text of a last message of the assistant, which is to be continued.
+std::string begun_answer(const gen::Generation& g) {
+    std::string out;
+    if (g.messages.empty() || g.messages.back().role != gen::Role::assistant) return out;
+    if (!g.messages.back().tool_calls.empty()) return out;
+    for (const gen::Part& p : g.messages.back().content)
+        out += p.text;
+    return out;
 }
 
 gen::Failure failure_of(CancelReason reason) noexcept {
@@ -213,15 +225,44 @@ std::size_t EngineImpl::prepare(Request& request) {
                          info_.ctx_len));
         return input_bytes(g);
     }
+    const Result<std::size_t> work = constrain(g, *prompts);
+    if (!work) {
+        fail(request, gen::Failure::invalid_request, std::string(work.error().message()));
+        return input_bytes(g);
+    }
     make_choices(request, std::move(*prompts));
-    return input_bytes(g);
+    return input_bytes(g) + *work;
+}
+
+/// Finds the grammar that the answers to each prompt have to follow. Returns what that cost beside
+/// the prompts themselves: one new grammar is enough for a step.
+Result<std::size_t> EngineImpl::constrain(const gen::Generation& generation,
+                                          std::vector<Prompt>& prompts) {
+    text::ConstraintRequest wanted = prompts_.constraint_of(generation);
+    std::size_t work = 0;
+    for (Prompt& prompt : prompts) {
+        wanted.in_reasoning = prompt.in_reasoning;
+        BLOOM_TRY(const Constraints::Found found, constraints_.find(wanted));
+        if (!found.grammar) continue;
+        if (found.made) work = kPrepareBytesPerStep;
+        prompt.matcher.emplace(found.grammar);
+        // An answer that the client has begun goes on from there, if it can be one at all.
+        const std::string begun = begun_answer(generation);
+        if (!begun.empty()) static_cast<void>(prompt.matcher->accept_bytes(begun));
+    }
+    return work;
 }
 
 void EngineImpl::make_choices(Request& request, std::vector<Prompt> prompts) {
     const gen::Generation& g = *request.generation;
     request.choices.reserve(prompts.size() * static_cast<std::size_t>(g.n_choices));
-    OutputOptions output{!g.messages.empty(), g.render.reasoning, {}, request.stops};
-    if (output.chat) output.parser = prompts_.parser_options(g);
+    OutputOptions output;
+    output.chat = !g.messages.empty();
+    output.one_call = output.chat && !g.tmpl.parallel_tool_calls;
+    output.logprobs = g.sampling.logprobs;
+    output.reasoning = g.render.reasoning;
+    output.parser = prompts_.parser_options(g);
+    output.stops = request.stops;
     gen::Sampling sampling = g.sampling;
     for (const std::int32_t id : prompts_.tokenizer()->suppressed_ids())
         sampling.logit_bias.push_back({id, -std::numeric_limits<float>::infinity()});
@@ -230,13 +271,14 @@ void EngineImpl::make_choices(Request& request, std::vector<Prompt> prompts) {
         output.parser.in_reasoning = prompts[p].in_reasoning;
         for (std::int32_t j = 0; j < g.n_choices; ++j) {
             const std::int32_t index = first + j;
-            auto choice = std::make_unique<Choice>(
-                Choice{index, static_cast<std::int32_t>(p), SeqId::none, 0, 0, false,
-                       Sampler(sampling, request.seed, static_cast<std::uint32_t>(index)),
-                       ChoiceOutput(prompts_.tokenizer(), output)});
+            auto choice = std::make_unique<Choice>(Choice{
+                index, static_cast<std::int32_t>(p), SeqId::none, 0, 0, false, prompts[p].echo,
+                Sampler(sampling, request.seed, static_cast<std::uint32_t>(index)),
+                ChoiceOutput(prompts_.tokenizer(), output)});
             const auto left = info_.ctx_len - static_cast<std::int32_t>(prompts[p].ids.size());
             choice->max_new = std::min(std::max(g.limits.max_tokens, 1), left);
             choice->sampler.observe_prompt(prompts[p].ids);
+            choice->matcher = prompts[p].matcher;
             request.choices.push_back(std::move(choice));
         }
         if (Result<> queued = enqueue_prompt(request, prompts[p], first); !queued) {

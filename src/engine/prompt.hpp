@@ -4,12 +4,17 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include <bloom/base/result.hpp>
 #include <bloom/engine/model_file.hpp>
 #include <bloom/gen/generation.hpp>
 #include <bloom/text/chat_template.hpp>
+#include <bloom/text/grammar/constraint.hpp>
+#include <bloom/text/grammar/matcher.hpp>
 #include <bloom/text/output_parser.hpp>
 #include <bloom/text/tokenizer.hpp>
 
@@ -19,6 +24,10 @@ namespace bloom::engine {
 struct Prompt {
     std::vector<std::int32_t> ids;
     bool in_reasoning = false; ///< the template has opened the thinking already
+    std::string echo;          ///< what each answer begins with, see gen::Generation::echo
+    /// What its answers have to follow, and how far what they continue has come in it; empty: any
+    /// text will do.
+    std::optional<text::GrammarMatcher> matcher = {};
 };
 
 /// Template and tokenizer of one model.
@@ -35,15 +44,26 @@ public:
 
     bool has_thinking_switch() const { return template_ && template_->has_thinking_switch(); }
 
-    /// All prompts of a request, in order. Errors: invalid_argument with a sentence for the client
-    /// (the template's own words where it refuses); others name what the template could not do.
+    bool has_reasoning_effort() const { return template_ && template_->has_reasoning_effort(); }
+
+    /// All prompts of a request, in order: that of its messages, or else its texts and then its
+    /// token ids. Errors: invalid_argument with a sentence for the client (the template's own words
+    /// where it refuses, an id outside of the vocabulary); others name what the template could not
+    /// do.
     Result<std::vector<Prompt>> prepare(const gen::Generation& generation) const;
+
+    /// What decides which answers a request allows, in_reasoning apart. Refers to the request.
+    text::ConstraintRequest constraint_of(const gen::Generation& generation) const;
+
+    text::OutputFormat output_format() const noexcept { return format_; }
 
     /// How answers to this request are to be parsed, in_reasoning apart.
     text::OutputParserOptions parser_options(const gen::Generation& generation) const;
 
 private:
     Result<Prompt> chat(const gen::Generation& generation) const;
+    Result<Prompt> from_text(std::string_view text, bool echo) const;
+    Result<Prompt> from_ids(std::span<const std::int32_t> ids, bool echo) const;
 
     std::shared_ptr<const text::Tokenizer> tokenizer_;
     std::optional<text::ChatTemplate> template_;

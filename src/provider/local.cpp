@@ -126,6 +126,14 @@ public:
         return stream;
     }
 
+    rt::Task<Result<std::int64_t>>
+    count_tokens(std::shared_ptr<const gen::Generation> request) override {
+        auto n_tokens = std::make_shared<std::int64_t>(0);
+        BLOOM_CO_OK(co_await round_trip(
+            [this, r = std::move(request), n_tokens] { return engine_count(*r, *n_tokens); }));
+        co_return *n_tokens;
+    }
+
     rt::Task<Result<>> load(std::string model) override {
         auto loading = std::make_shared<Loading>();
         loading->source = ModelSource::parse(model);
@@ -258,6 +266,17 @@ private:
         gen::EventBatch batch;
         batch.push_back(std::move(first));
         on_events(engine::RequestId{id}, std::move(batch));
+    }
+
+    Result<> engine_count(const gen::Generation& request, std::int64_t& n_tokens) {
+        engine::Engine* engine = host_.find(request.model);
+        if (engine == nullptr) {
+            return Error{Code::not_found, fmt::format("the model {} is not loaded", request.model)};
+        }
+        BLOOM_TRY(const auto prompts, engine->render(request));
+        for (const std::vector<std::int32_t>& prompt : prompts)
+            n_tokens += static_cast<std::int64_t>(prompt.size());
+        return {};
     }
 
     void on_events(engine::RequestId id, gen::EventBatch&& events) override {

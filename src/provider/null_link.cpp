@@ -17,16 +17,27 @@ gen::Event event(gen::EventKind kind) {
     return e;
 }
 
+/// A word is about four bytes; nobody counts on this number.
+std::int64_t prompt_tokens(const gen::Generation& request) {
+    std::size_t n = 0;
+    for (const gen::Message& message : request.messages) {
+        for (const gen::Part& part : message.content)
+            n += part.text.size() / 4 + 1;
+    }
+    for (const std::string& prompt : request.prompts)
+        n += prompt.size() / 4 + 1;
+    for (const std::vector<std::int32_t>& prompt : request.token_prompts)
+        n += prompt.size();
+    return static_cast<std::int64_t>(n);
+}
+
 class NullStream final : public registry::EventStream {
 public:
     NullStream(std::shared_ptr<const gen::Generation> request, std::atomic<std::int32_t>& running)
         : request_(std::move(request)), running_(running),
           n_tokens_(std::min(request_->limits.max_tokens, kTokensMax)) {
         running_.fetch_add(1, std::memory_order_relaxed);
-        for (const gen::Message& message : request_->messages) {
-            for (const gen::Part& part : message.content)
-                usage_.prompt_tokens += prompt_tokens(part.text);
-        }
+        usage_.prompt_tokens = prompt_tokens(*request_);
     }
 
     ~NullStream() override { running_.fetch_sub(1, std::memory_order_relaxed); }
@@ -50,11 +61,6 @@ public:
     }
 
 private:
-    /// A word is about four bytes; nobody counts on this number.
-    static std::int64_t prompt_tokens(std::string_view text) {
-        return static_cast<std::int64_t>(text.size() / 4 + 1);
-    }
-
     void append_next(gen::EventBatch& batch) {
         if (!started_) {
             started_ = true;
@@ -110,6 +116,11 @@ public:
     std::unique_ptr<registry::EventStream>
     submit(std::shared_ptr<const gen::Generation> request) override {
         return std::make_unique<NullStream>(std::move(request), running_);
+    }
+
+    rt::Task<Result<std::int64_t>>
+    count_tokens(std::shared_ptr<const gen::Generation> request) override {
+        co_return prompt_tokens(*request);
     }
 
     rt::Task<Result<>> load(std::string /*model*/) override {

@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include <bloom/base/error.hpp>
+#include <bloom/dialect/dialect.hpp>
 #include <bloom/dialect/request_error.hpp>
 #include <bloom/gen/event.hpp>
 #include <bloom/http/response.hpp>
@@ -23,6 +24,11 @@ struct ApiError {
 
     /// The OpenAI envelope.
     std::string openai_body() const;
+    /// The Anthropic one, with its own types (consumer API section 3.2).
+    std::string anthropic_body(std::string_view request_id) const;
+    std::string body(dialect::Envelope envelope, std::string_view request_id) const;
+    /// `status` as clients of that envelope know it: 529 for lack of capacity on Anthropic's.
+    http::Status status_in(dialect::Envelope envelope) const noexcept;
 };
 
 ApiError to_api_error(const Error& error);

@@ -24,12 +24,13 @@ std::string_view to_string(TrustLevel level) noexcept;
 
 /// Facts about the machine behind a link, as response headers and listings show them.
 struct ProviderIdentity {
-    std::string id;     ///< of this connection
+    std::string id;     ///< the node id, derived from its identity key
     std::string serial; ///< stable; the value a request can pin
     std::string chip;   ///< CPU or GPU name
     std::string machine_model;
     TrustLevel trust = TrustLevel::none;
-    bool attested = false; ///< passed the latest challenge
+    bool attested = false;  ///< passed the latest challenge
+    std::string public_key; ///< base64 SubjectPublicKeyInfo of the identity key; empty: none
 };
 
 struct ModelInfo {
@@ -96,6 +97,11 @@ public:
 
     /// Starts a request. Whether it was taken says the first event: accepted or refused.
     virtual std::unique_ptr<EventStream> submit(std::shared_ptr<const gen::Generation> request) = 0;
+
+    /// Prompt tokens of a request, all its prompts together, without running it.
+    /// Errors: not_found (no such model), those of the model's template and tokenizer.
+    virtual rt::Task<Result<std::int64_t>>
+    count_tokens(std::shared_ptr<const gen::Generation> request) = 0;
 
     /// Loads a model by path or id, or gives one back. Errors: not_found, out_of_memory, corrupt.
     virtual rt::Task<Result<>> load(std::string model) = 0;

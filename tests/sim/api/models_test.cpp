@@ -79,6 +79,11 @@ public:
         return std::make_unique<OneWord>();
     }
 
+    rt::Task<Result<std::int64_t>>
+    count_tokens(std::shared_ptr<const gen::Generation> /*request*/) override {
+        co_return std::int64_t{0};
+    }
+
     rt::Task<Result<>> load(std::string) override { co_return Result<>{}; }
 
     rt::Task<Result<>> unload(std::string) override { co_return Result<>{}; }
