@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <ctime>
 #include <functional>
 #include <map>
 #include <set>
@@ -7,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <bloom/api/model_json.hpp>
+#include <bloom/base/calendar.hpp>
 #include <bloom/json/writer.hpp>
 
 namespace bloom::api {
@@ -21,16 +21,6 @@ constexpr std::string_view kModelType = "text";
 /// What a model costs that has no price of its own (section 18.2), micro-USD per million tokens.
 constexpr std::int64_t kFallbackInputPrice = 50'000;
 constexpr std::int64_t kFallbackOutputPrice = 200'000;
-
-/// RFC 3339 in UTC, for Anthropic's created_at.
-std::string rfc3339(std::int64_t unix_seconds) {
-    const auto seconds = static_cast<std::time_t>(unix_seconds);
-    std::tm parts{};
-    gmtime_r(&seconds, &parts);
-    char text[32];
-    const std::size_t n = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
-    return {text, n};
-}
 
 template <class Strings>
 void write_strings(json::Writer& w, std::string_view key, const Strings& items) {

@@ -1,7 +1,7 @@
 #include <algorithm>
-#include <ctime>
 
 #include <bloom/attest/node_attestation.hpp>
+#include <bloom/base/calendar.hpp>
 #include <bloom/base/check.hpp>
 #include <bloom/base/text.hpp>
 #include <bloom/json/writer.hpp>
@@ -27,15 +27,6 @@ constexpr std::string_view kInstructions =
     "P-256, SHA-256, DER) over those 64 characters. 'darkbloom verify-response' checks saved "
     "responses; docs/attestation.md has the recipe for openssl. The key is kept by software: it "
     "shows that the same node answered, not what ran on it.";
-
-std::string rfc3339(std::int64_t unix_seconds) {
-    const auto seconds = static_cast<std::time_t>(unix_seconds);
-    std::tm parts{};
-    gmtime_r(&seconds, &parts);
-    char text[32];
-    const std::size_t n = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
-    return {text, n};
-}
 
 void put_or_null(json::Writer& w, std::string_view key, std::string_view text) {
     w.key(key);

@@ -6,8 +6,7 @@
 namespace bloom::attest {
 
 std::string signature_comment(const Evidence& evidence) {
-    std::string out = ": ";
-    out += kCommentTag;
+    std::string out(kCommentHead);
     json::Writer w(out);
     w.begin_object();
     w.key("response_hash").string(evidence.response_hash);
@@ -37,8 +36,7 @@ Result<Evidence> parse_signature_comment(std::string_view json) {
         *at = std::string(text);
     }
     const std::string written = signature_comment(out);
-    const std::size_t head = 2 + kCommentTag.size(); // behind the colon and a space
-    if (std::string_view(written).substr(head, written.size() - head - 2) != json)
+    if (std::string(kCommentHead).append(json).append("\n\n") != written)
         return Error{Code::invalid_argument, "not a signature comment as nodes write it"};
     return out;
 }

@@ -34,10 +34,8 @@ bool is_outside(std::string_view block) noexcept {
 
 /// The text of a signature comment, or nothing.
 std::optional<std::string_view> signature_text(std::string_view block) noexcept {
-    std::string head = ": ";
-    head += kCommentTag;
-    if (!block.starts_with(head)) return std::nullopt;
-    block.remove_prefix(head.size());
+    if (!block.starts_with(kCommentHead)) return std::nullopt;
+    block.remove_prefix(kCommentHead.size());
     block.remove_suffix(2);
     return block;
 }

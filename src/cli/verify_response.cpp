@@ -1,6 +1,5 @@
 #include <cerrno>
 #include <cstdio>
-#include <ctime>
 #include <fstream>
 #include <iostream>
 #include <iterator>
@@ -9,6 +8,7 @@
 #include <fmt/format.h>
 
 #include <bloom/attest/saved_response.hpp>
+#include <bloom/base/calendar.hpp>
 #include <bloom/base/text.hpp>
 #include <bloom/cli/verbs.hpp>
 #include <bloom/crypto/digest.hpp>
@@ -129,14 +129,6 @@ Result<Verdict> check(const VerifyArguments& a, const MaybeKey& given,
     return out;
 }
 
-std::string time_of(std::int64_t unix_seconds) {
-    const auto seconds = static_cast<std::time_t>(unix_seconds);
-    std::tm parts{};
-    if (gmtime_r(&seconds, &parts) == nullptr) return std::to_string(unix_seconds);
-    char text[64];
-    return {text, std::strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S UTC", &parts)};
-}
-
 std::string as_json(const Verdict& verdict) {
     std::string out;
     json::Writer w(out);
@@ -169,7 +161,7 @@ std::string as_text(const Verdict& verdict) {
                        s.completion_tokens, quoted(s.finish_reason, 200));
     out += fmt::format("  request    SHA-256 {}{}\n", quoted(s.request_hash, 200),
                        verdict.request_checked ? ", as given" : " (not compared: --request)");
-    out += fmt::format("  signed at  {}\n", time_of(s.ts));
+    out += fmt::format("  signed at  {}\n", rfc3339(s.ts));
     out += kProves;
     return out;
 }

@@ -125,6 +125,29 @@ describe('attestation', () => {
     }
   });
 
+  test('answers of every shape verify, many at once', async () => {
+    const trusted = (await listed()).identity_public_key;
+    const tools = [{ type: 'function', function: { name: 'f', parameters: { type: 'object', properties: { a: { type: 'integer' } }, required: ['a'] } } }];
+    const shapes = [
+      [DIALECTS.chat, { n: 3, logprobs: true, top_logprobs: 2, temperature: 1 }],
+      [DIALECTS.chat, { messages: [{ role: 'user', content: 'Grüße — 你好 😀' }], max_tokens: 40 }],
+      [DIALECTS.chat, { tools, tool_choice: 'required', max_tokens: 60 }],
+      [DIALECTS.chat, { stream_options: { include_usage: true }, stop: ['e'] }],
+      [DIALECTS.completions, { prompt: ['One', 'Two'], echo: true, n: 2 }],
+      [DIALECTS.responses, { input: [{ role: 'user', content: 'Hello!' }], instructions: 'Be brief.', store: true }],
+      [DIALECTS.messages, { system: 'Be brief.', stop_sequences: ['z'] }],
+    ];
+    await Promise.all(shapes.flatMap(([dialect, extra]) => [true, false, true, false].map(async (stream) => {
+      const { stream_options: usage, ...rest } = extra;
+      const response = await post(dialect, { ...rest, ...(stream && usage ? { stream_options: usage } : {}), stream });
+      const bytes = await bytesOf(response);
+      assert.equal(response.status, 200, new TextDecoder().decode(bytes));
+      const statement = stream ? await verifyStream(bytes, trusted) : await verifyBody(bytes, (name) => response.headers.get(name), trusted);
+      const n = (rest.n ?? 1) * (Array.isArray(rest.prompt) ? rest.prompt.length : 1);
+      assert.equal(statement.finish_reason.split(',').length, n);
+    })));
+  });
+
   test('an event that is put into a stream is noticed, however it is dressed up', async () => {
     const text = await (await post(DIALECTS.chat, { stream: true })).text();
     const at = text.indexOf('\n\n') + 2;

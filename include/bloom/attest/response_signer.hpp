@@ -22,12 +22,12 @@ struct Evidence {
     friend bool operator==(const Evidence&, const Evidence&) = default;
 };
 
-/// What the comment of a stream begins with, behind its colon.
-inline constexpr std::string_view kCommentTag = "darkbloom-signature ";
+/// What the comment that signs a stream begins with.
+inline constexpr std::string_view kCommentHead = ": darkbloom-signature ";
 
 /// The comment that ends the signed bytes of a stream, with its empty line (design decision 16).
 std::string signature_comment(const Evidence& evidence);
-/// Reads the text behind kCommentTag. Errors: invalid_argument for anything but what
+/// Reads the text behind kCommentHead. Errors: invalid_argument for anything but what
 /// signature_comment writes, byte for byte.
 Result<Evidence> parse_signature_comment(std::string_view json);
 

@@ -216,7 +216,7 @@ TEST(Stream, CutOnesFail) {
 TEST(Comment, OnlyItsOwnBytesAreRead) {
     const Evidence evidence = signed_body(kBody);
     const std::string comment = signature_comment(evidence);
-    const std::string head = ": " + std::string(kCommentTag);
+    const std::string head(kCommentHead);
     ASSERT_TRUE(comment.starts_with(head));
     ASSERT_TRUE(comment.ends_with("}\n\n"));
     const std::string json = comment.substr(head.size(), comment.size() - head.size() - 2);
