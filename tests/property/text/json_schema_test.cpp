@@ -302,9 +302,7 @@ TEST(JsonSchemaProperty, GemmaCallsAreReadBackAsValidJson) {
             parser.finish(true, out);
             std::string args;
             for (const auto& piece : out.pieces) {
-                if (piece.kind == PieceKind::tool_args) {
-                    args += out.text.substr(piece.begin, piece.end - piece.begin);
-                }
+                if (piece.kind == PieceKind::tool_args) args += out.text_of(piece);
             }
             const auto value = test::JsonTreeReader::read(args);
             ASSERT_TRUE(value.has_value()) << *text << " became " << args;
