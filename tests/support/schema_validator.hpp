@@ -228,6 +228,7 @@ private:
                test("exclusiveMaximum", [&](long double b) { return v < b; }) &&
                test("multipleOf", [&](long double b) {
                    const long double q = v / b;
+                   if (std::abs(q) > 1e15L) unknown_ = true; // no digits left behind the point
                    return std::abs(q - std::round(q)) <= 1e-12L * std::max(1.0L, std::abs(q));
                });
     }
