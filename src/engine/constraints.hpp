@@ -40,6 +40,9 @@ public:
     /// Lays out the vocabulary before the first request needs it. Errors: GrammarVocab's.
     Result<> prepare();
 
+    /// The token that ends thinking; -1: the vocabulary has none.
+    std::int32_t thinking_end() const noexcept { return thinking_end_; }
+
     /// `request` refers to `owner`. aside: what is not there is made elsewhere, and pending until
     /// it is. Errors: those of make_constraint, in sentences for the client; out_of_memory.
     Result<Found> find(const text::ConstraintRequest& request,
@@ -68,6 +71,7 @@ private:
     text::OutputFormat format_;
     std::int32_t n_rows_;
     std::shared_ptr<const text::GrammarVocab> vocab_;
+    std::int32_t thinking_end_ = -1;
     std::vector<Kept> kept_;
     std::uint64_t n_uses_ = 0;
     std::optional<Job> job_;
