@@ -11,6 +11,7 @@
 #include <bloom/scheduler/placement.hpp>
 
 #include "api/delivery.hpp"
+#include "api/schemas.hpp"
 #include "api/stored_responses.hpp"
 
 namespace bloom::api {
@@ -149,6 +150,8 @@ rt::Task<Result<>> handle_inference(Services& services, http::Exchange& ex, gen:
     auto read = read_request(*body, path);
     if (!read) co_return co_await refuse(ex, std::move(read.error()));
     gen::Generation& request = read->generation;
+    std::optional<ApiError> bad_schema = co_await check_schemas(request);
+    if (bad_schema) co_return co_await refuse(ex, std::move(*bad_schema));
     complete_request(request, services, *who, *body, ex);
     arrival.metadata_details = read->metadata_details || wants_metadata(ex);
     const std::uint64_t now_ns = rt::Shard::current().now_ns();

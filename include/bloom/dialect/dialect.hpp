@@ -42,6 +42,8 @@ struct Dialect {
     /// What the node puts right behind a stream's first event, outside the signed bytes; often
     /// nothing.
     std::string_view after_first_event = {};
+    /// Where bodies describe their output format.
+    std::string_view format_param = "response_format";
 };
 
 /// Thread: any.
