@@ -1,5 +1,8 @@
 #include <algorithm>
 #include <exception>
+#include <optional>
+
+#include <fmt/format.h>
 
 #include <bloom/base/log.hpp>
 #include <bloom/base/text.hpp>

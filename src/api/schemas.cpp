@@ -21,9 +21,8 @@ std::size_t schema_bytes(const gen::Generation& request) {
 ApiError refusal(const text::ConstraintError& wrong, const gen::Generation& request) {
     const dialect::Dialect& dialect = dialect::dialect_of(request.render.dialect);
     const bool is_format = wrong.param == "response_format";
-    ApiError out{http::Status::bad_request, "invalid_request_error", {}, {}, {}, 0};
-    out.code =
-        wrong.error.code() == Code::invalid_argument ? "invalid_value" : "unsupported_schema";
+    ApiError out{
+        http::Status::bad_request, "invalid_request_error", "unsupported_schema", {}, {}, 0};
     out.param = is_format ? std::string(dialect.format_param) : wrong.param;
     out.message = "Invalid schema for '" + out.param + "': " + std::string(wrong.error.message());
     return out;

@@ -438,6 +438,7 @@ constinit const Dialect kOpenAiResponses{.id = gen::Dialect::openai_responses,
                                          .envelope = Envelope::openai,
                                          .response_id = &responses_response_id,
                                          .keep_alive = kKeepAliveComment,
+                                         .prompt_param = "input",
                                          .format_param = "text.format"};
 
 } // namespace bloom::dialect

@@ -14,8 +14,8 @@
 
 namespace bloom::engine {
 
-/// Grammars with their masks that are kept for requests to come.
-inline constexpr std::size_t kMaxKeptGrammars = 32;
+/// Grammars with their masks (16 MiB at most, each) that are kept for requests to come.
+inline constexpr std::size_t kMaxKeptGrammars = 16;
 
 /// The grammars of an engine's requests, each made once for all that ask for the same.
 /// Thread: the engine's.

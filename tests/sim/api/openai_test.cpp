@@ -329,7 +329,7 @@ TEST(OpenAi, SchemasThatCannotBeFollowedAreRefusedByName) {
     run(w);
     for (const std::size_t i : {0U, 1U}) {
         EXPECT_EQ(w.seen[i].status, 400);
-        EXPECT_TRUE(w.seen[i].has(R"("param":"response_format","code":"invalid_value")"))
+        EXPECT_TRUE(w.seen[i].has(R"("param":"response_format","code":"unsupported_schema")"))
             << w.seen[i].body;
     }
     EXPECT_EQ(w.seen[2].status, 200) << w.seen[2].body;
