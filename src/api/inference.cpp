@@ -2,8 +2,6 @@
 #include <exception>
 #include <optional>
 
-#include <fmt/format.h>
-
 #include <bloom/base/log.hpp>
 #include <bloom/base/text.hpp>
 #include <bloom/crypto/digest.hpp>

@@ -11,10 +11,13 @@ using Checked = std::optional<text::ConstraintError>;
 /// Schemas of so many bytes are looked at in place: a fraction of a millisecond.
 constexpr std::size_t kInPlaceBytes = 2048;
 
+/// Of the schemas that may be enforced; an agent's many tools are mostly not.
 std::size_t schema_bytes(const gen::Generation& request) {
+    const gen::ToolChoice choice = request.tmpl.tool_choice;
+    const bool forced = choice == gen::ToolChoice::required || choice == gen::ToolChoice::named;
     std::size_t n = request.format.schema.size();
     for (const gen::ToolDefinition& tool : request.tmpl.tools)
-        n += tool.parameters.size();
+        n += forced || tool.strict ? tool.parameters.size() : 0;
     return n;
 }
 
