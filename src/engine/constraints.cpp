@@ -41,6 +41,7 @@ Result<> Constraints::prepare() {
     for (const std::string_view tag : text::constraint_tags(format_)) {
         if (const auto id = tokenizer_->token_id(tag)) tags.push_back(*id);
     }
+    thinking_end_ = tokenizer_->token_id(text::thinking_end(format_)).value_or(-1);
     BLOOM_TRY(vocab_, text::GrammarVocab::create(*tokenizer_, tags, n_rows_));
     return {};
 }

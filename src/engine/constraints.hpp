@@ -14,8 +14,8 @@
 
 namespace bloom::engine {
 
-/// Grammars with their masks that are kept for requests to come.
-inline constexpr std::size_t kMaxKeptGrammars = 32;
+/// Grammars with their masks (16 MiB at most, each) that are kept for requests to come.
+inline constexpr std::size_t kMaxKeptGrammars = 16;
 
 /// The grammars of an engine's requests, each made once for all that ask for the same.
 /// Thread: the engine's.
@@ -34,6 +34,9 @@ public:
     /// Lays out the vocabulary before the first request needs it. Errors: GrammarVocab's.
     Result<> prepare();
 
+    /// The token that ends thinking; -1: the vocabulary has none.
+    std::int32_t thinking_end() const noexcept { return thinking_end_; }
+
     /// Errors: those of make_constraint, in sentences for the client; out_of_memory.
     Result<Found> find(const text::ConstraintRequest& request);
 
@@ -49,6 +52,7 @@ private:
     text::OutputFormat format_;
     std::int32_t n_rows_;
     std::shared_ptr<const text::GrammarVocab> vocab_;
+    std::int32_t thinking_end_ = -1;
     std::vector<Kept> kept_;
     std::uint64_t n_uses_ = 0;
 };

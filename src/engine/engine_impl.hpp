@@ -191,7 +191,7 @@ private:
     void report_starts(const Batcher::Step& step);
     void collect_draws(const Batcher::Step& step);
     void collect_masks();
-    std::span<const std::uint64_t> mask_of(const Draw& draw) const noexcept;
+    Allowed allowed_of(const Draw& draw) const noexcept;
 
     std::size_t words_of_mask() const noexcept {
         return (static_cast<std::size_t>(info_.vocab_rows) + 63) / 64;

@@ -302,7 +302,7 @@ TEST(JsonSchemaProperty, GemmaCallsAreReadBackAsValidJson) {
             parser.finish(true, out);
             std::string args;
             for (const auto& piece : out.pieces) {
-                if (piece.kind == ParsedOutput::Kind::tool_args) {
+                if (piece.kind == PieceKind::tool_args) {
                     args += out.text.substr(piece.begin, piece.end - piece.begin);
                 }
             }

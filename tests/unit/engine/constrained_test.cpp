@@ -46,6 +46,9 @@ constexpr const char* kSchemas[] = {
         {"kind":{"const":"s"},"s":{"type":"string","pattern":"^[a-c]{1,3}$"}},
         "required":["kind","s"],"additionalProperties":false}]})"};
 
+/// Long enough that sequences get into each other's way.
+constexpr const char* kLong = R"({"type":"string","minLength":70,"maxLength":90})";
+
 gen::Generation chat(std::string text, std::uint64_t seed) {
     gen::Generation g;
     g.messages.push_back(
@@ -147,11 +150,13 @@ TEST(Constrained, GuessesAndPreemptionChangeNothing) {
     for (std::uint64_t i = 0; i < 12; ++i) {
         asked.push_back(i % 2 == 0 ? formatted(kSchemas[i / 2 % 3], i)
                                    : calling(ToolChoice::required, i));
+        if (i % 4 == 0) asked.back() = formatted(kLong, i);
         if (i % 3 != 0) asked.back().sampling.temperature = 0;
+        asked.back().limits.max_tokens = 100;
     }
     TinyEngine plain(shape, {.precise = true, .speculate = false, .cache_prefixes = false});
     TinyEngine guessing(shape, {.precise = true});
-    TinyEngine tight(shape, {.precise = true, .max_seqs = 12, .kv_budget_bytes = 20 * 8192});
+    TinyEngine tight(shape, {.precise = true, .max_seqs = 12, .kv_budget_bytes = 12 * 8192});
     Collector out;
     for (std::size_t i = 0; i < asked.size(); ++i) {
         ASSERT_TRUE(tight->submit(RequestId{i}, std::make_shared<const gen::Generation>(asked[i]),
