@@ -39,6 +39,14 @@ rt::Task<Result<>> handle_capacity(Services& services, http::Exchange& ex);
 rt::Task<Result<>> handle_pricing(Services& services, http::Exchange& ex);
 rt::Task<Result<>> handle_embeddings(Services& services, http::Exchange& ex);
 rt::Task<Result<>> handle_count_tokens(Services& services, http::Exchange& ex);
+rt::Task<Result<>> handle_attestations(Services& services, http::Exchange& ex);
+rt::Task<Result<>> handle_attestation(Services& services, http::Exchange& ex);
+rt::Task<Result<>> handle_response(Services& services, http::Exchange& ex);
+rt::Task<Result<>> handle_delete_response(Services& services, http::Exchange& ex);
+rt::Task<Result<>> handle_cancel_response(Services& services, http::Exchange& ex);
+rt::Task<Result<>> handle_input_items(Services& services, http::Exchange& ex);
+rt::Task<Result<>> handle_input_tokens(Services& services, http::Exchange& ex);
+rt::Task<Result<>> handle_compact(Services& services, http::Exchange& ex);
 /// Any of the inference routes; `path` is the dialect that the route belongs to.
 rt::Task<Result<>> handle_inference(Services& services, http::Exchange& ex, gen::Dialect path);
 

@@ -1,15 +1,21 @@
 #include <algorithm>
 #include <exception>
+#include <optional>
+
+#include <fmt/format.h>
 
 #include <bloom/base/log.hpp>
+#include <bloom/base/text.hpp>
 #include <bloom/crypto/digest.hpp>
 #include <bloom/dialect/dialect.hpp>
 #include <bloom/dialect/openai_chat.hpp>
 #include <bloom/json/reader.hpp>
 #include <bloom/rt/shard.hpp>
 #include <bloom/scheduler/placement.hpp>
+#include <bloom/text/grammar/constraint.hpp>
 
 #include "api/delivery.hpp"
+#include "api/stored_responses.hpp"
 
 namespace bloom::api {
 namespace {
@@ -38,6 +44,21 @@ std::expected<dialect::Request, ApiError> read_request(ByteSpan body, gen::Diale
     });
 }
 
+/// Schemas that would have to be enforced are checked before anything is reserved.
+std::optional<ApiError> check_schemas(const gen::Generation& request) {
+    const auto bad = text::check_constraints(request.tmpl, request.format);
+    if (!bad) return std::nullopt;
+    const dialect::Dialect& d = dialect::dialect_of(request.render.dialect);
+    const bool format = bad->param == "response_format";
+    ApiError error;
+    error.status = http::Status::bad_request;
+    error.type = "invalid_request_error";
+    error.code = "unsupported_schema";
+    error.param = format ? std::string(d.format_param) : bad->param;
+    error.message = fmt::format("Invalid schema for '{}': {}", error.param, bad->error.message());
+    return error;
+}
+
 void complete_request(gen::Generation& request, const Services& services,
                       const auth::Principal& who, ByteSpan body, const http::Exchange& ex) {
     request.request_id = std::string(ex.request_id());
@@ -55,6 +76,13 @@ void complete_request(gen::Generation& request, const Services& services,
     request.render.fingerprint =
         dialect::system_fingerprint(services.version + "/" + request.model);
     request.render.request_hash = crypto::sha256_hex(as_text(body));
+}
+
+/// Whether head or query ask for what a body member asks for, too (consumer API section 4.9).
+bool wants_metadata(const http::Exchange& ex) {
+    const http::RequestHead& head = ex.request();
+    return iequals(head.headers.find("x-darkbloom-metadata-details").value_or(""), "true") ||
+           http::query_value(head.query, "metadata") == "details";
 }
 
 /// Runs the request. What throws in there (no memory, a library) is a failure like others: the hold
@@ -94,7 +122,7 @@ rt::Task<Result<>> conclude(http::Exchange& ex, scheduler::Admission admission, 
     case Kind::answered:
         break;
     }
-    if (stream) co_return co_await ex.finish(outcome.tail);
+    if (stream) co_return co_await ex.finish(outcome.tail, &outcome.trailers);
     co_return co_await ex.respond(http::Status::ok, kJson, outcome.tail);
 }
 
@@ -134,17 +162,35 @@ rt::Task<Result<>> handle_inference(Services& services, http::Exchange& ex, gen:
             ex, http_error(http::Status::request_timeout, body.error().message()));
     }
     if (!body) co_return std::unexpected(body.error());
+    rt::Driver& driver = rt::Shard::current().driver();
+    Arrival arrival;
+    const std::uint64_t arrived_ns = driver.now_ns();
     auto read = read_request(*body, path);
     if (!read) co_return co_await refuse(ex, std::move(read.error()));
     gen::Generation& request = read->generation;
+    if (auto bad = check_schemas(request)) co_return co_await refuse(ex, std::move(*bad));
     complete_request(request, services, *who, *body, ex);
+    arrival.metadata_details = read->metadata_details || wants_metadata(ex);
+    const std::uint64_t now_ns = rt::Shard::current().now_ns();
+    auto joined = join_stored(*services.stored, who->account_id, *read, now_ns);
+    if (!joined) co_return co_await refuse(ex, std::move(joined.error()));
 
     const Running running(services);
+    const std::uint64_t parsed_ns = driver.now_ns();
+    arrival.timing.parse_ns = parsed_ns - arrived_ns;
     Result<scheduler::Admission> admission = co_await services.admission.admit(*who, request);
+    arrival.timing.reserve_ns = driver.now_ns() - parsed_ns;
     if (!admission) co_return co_await refuse(ex, to_api_error(admission.error()));
     const bool stream = request.render.stream;
-    Delivery delivery(services, ex, std::move(request));
+    Delivery delivery(services, ex, std::move(request), arrival);
+    dialect::ResponseRecord record;
+    if (read->store) delivery.record(record);
     Outcome outcome = co_await answer(delivery, ex);
+    // Before the last bytes: the client may name it at once.
+    if (read->store && outcome.kind == Outcome::Kind::answered) {
+        keep_response(*services.stored, who->account_id, *read, joined->get(), record,
+                      rt::Shard::current().now_ns());
+    }
     co_return co_await conclude(ex, std::move(*admission), std::move(outcome), stream);
 }
 

@@ -84,6 +84,18 @@ void write_catalog_facts(json::Writer& w, const CatalogEntry& e) {
     w.end_object();
 }
 
+std::int32_t output_length(const ModelInfo& info) {
+    return info.max_output_length > 0 ? info.max_output_length : info.context_length;
+}
+
+/// What Anthropic's clients require besides id, type and names.
+void write_anthropic_facts(json::Writer& w, const ModelInfo& info) {
+    w.key("max_input_tokens").integer(info.context_length);
+    w.key("max_tokens").integer(output_length(info));
+    w.key("lifecycle").string("active").key("capabilities").null().key("line").null();
+    w.key("deprecated_at").null().key("retires_at").null();
+}
+
 void write_model(json::Writer& w, const ModelView& model) {
     const ModelInfo& info = model.held.info;
     w.begin_object();
@@ -92,6 +104,7 @@ void write_model(json::Writer& w, const ModelView& model) {
     w.key("owned_by").string("darkbloom");
     w.key("type").string("model").key("display_name").string(info.display_name);
     w.key("created_at").string(rfc3339(info.created));
+    write_anthropic_facts(w, info);
     w.key("name").string(info.display_name);
     w.key("provider_count")
         .integer(model.held.n_providers)
@@ -101,8 +114,7 @@ void write_model(json::Writer& w, const ModelView& model) {
         .string(info.quantization)
         .key("context_length")
         .integer(info.context_length);
-    w.key("max_output_length")
-        .integer(info.max_output_length > 0 ? info.max_output_length : info.context_length);
+    w.key("max_output_length").integer(output_length(info));
     constexpr std::string_view kText[] = {"text"};
     constexpr std::string_view kParameters[] = {"temperature",
                                                 "top_p",

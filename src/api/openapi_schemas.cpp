@@ -85,6 +85,54 @@ constexpr ApiSchema kSchemas[] = {
 "echo":{"type":["boolean","null"],"default":false},
 "logprobs":{"type":["integer","null"],"minimum":0,"maximum":5},
 "best_of":{"type":["integer","null"],"const":1}}})"},
+    {"ResponseItem", R"({"type":"object","properties":{"type":{"enum":["message","function_call",
+"function_call_output","reasoning","item_reference"],"default":"message"},
+"id":{"type":["string","null"]},"role":{"enum":["user","assistant","system","developer"]},
+"content":{"anyOf":[{"type":"string"},{"type":"array","items":{"type":"object",
+"required":["type"],"properties":{"type":{"enum":["input_text","output_text","text","refusal",
+"reasoning_text"]},"text":{"type":"string"},"refusal":{"type":"string"}}}}]},
+"summary":{"type":"array","items":{"type":"object"}},"call_id":{"type":"string"},
+"name":{"type":"string"},"arguments":{"type":"string"},"output":{},
+"status":{"enum":["in_progress","completed","incomplete",null]}}})"},
+    {"ResponseRequest", R"({"type":"object","required":["model","input"],"allOf":[
+{"$ref":"#/components/schemas/Sampling"}],"properties":{"model":{"type":"string"},
+"input":{"anyOf":[{"type":"string"},{"type":"array","items":{
+"$ref":"#/components/schemas/ResponseItem"}}]},"instructions":{"type":["string","null"]},
+"stream":{"type":"boolean","default":false},
+"max_output_tokens":{"type":["integer","null"],"minimum":0,"default":8192},
+"store":{"type":["boolean","null"],"default":false},
+"previous_response_id":{"type":["string","null"]},
+"tools":{"type":"array","maxItems":128,"items":{"type":"object"}},
+"tool_choice":{"$ref":"#/components/schemas/ToolChoice"},
+"parallel_tool_calls":{"type":["boolean","null"],"default":true},
+"reasoning":{"type":["object","null"],"properties":{"effort":{"enum":["none","minimal","low",
+"medium","high","xhigh","max",null]},"summary":{"enum":["auto","concise","detailed",null]}}},
+"text":{"type":["object","null"],"properties":{"format":{"$ref":"#/components/schemas/OutputFormat"},
+"verbosity":{"enum":["low","medium","high",null]}}},
+"include":{"type":["array","null"],"items":{"type":"string"}},
+"top_logprobs":{"type":["integer","null"],"minimum":0,"maximum":20},
+"metadata":{"type":["object","null"],"maxProperties":16,"additionalProperties":{"type":"string"}},
+"truncation":{"enum":["disabled",null]},"background":{"enum":[false,null]}}})"},
+    {"Response", R"({"type":"object","required":["id","object","created_at","status","model",
+"output","error","incomplete_details","usage"],"properties":{"id":{"type":"string"},
+"object":{"const":"response"},"created_at":{"type":"integer"},
+"status":{"enum":["completed","incomplete","in_progress","failed"]},"model":{"type":"string"},
+"output":{"type":"array","items":{"$ref":"#/components/schemas/ResponseItem"}},
+"error":{"type":["object","null"]},"incomplete_details":{"type":["object","null"],
+"properties":{"reason":{"const":"max_output_tokens"}}},"usage":{"type":"object",
+"required":["input_tokens","output_tokens","total_tokens"],"properties":{
+"input_tokens":{"type":"integer"},"input_tokens_details":{"type":"object","properties":{
+"cached_tokens":{"type":"integer"},"cache_write_tokens":{"type":"integer"}}},
+"output_tokens":{"type":"integer"},"output_tokens_details":{"type":"object","properties":{
+"reasoning_tokens":{"type":"integer"}}},"total_tokens":{"type":"integer"}}}}})"},
+    {"ResponseTokens", R"({"type":"object","required":["object","input_tokens"],"properties":{
+"object":{"const":"response.input_tokens"},"input_tokens":{"type":"integer"}}})"},
+    {"DeletedResponse", R"({"type":"object","required":["id","object","deleted"],"properties":{
+"id":{"type":"string"},"object":{"const":"response"},"deleted":{"const":true}}})"},
+    {"ItemList", R"({"type":"object","required":["object","data","first_id","last_id","has_more"],
+"properties":{"object":{"const":"list"},"data":{"type":"array","items":{
+"$ref":"#/components/schemas/ResponseItem"}},"first_id":{"type":"string"},
+"last_id":{"type":"string"},"has_more":{"type":"boolean"}}})"},
     {"MessageRequest", R"({"type":"object","required":["model","messages"],"properties":{
 "model":{"type":"string"},"max_tokens":{"type":"integer","minimum":1,
 "description":"Required but for counting tokens."},
@@ -219,6 +267,16 @@ constexpr ApiSchema kSchemas[] = {
 "token_budget_total":{"type":["integer","null"]}}}}}})"},
 
     // The node.
+    {"Attestation", R"({"type":"object","required":["provider_id","attestation_scheme",
+"signing_algorithm","identity_public_key"],"properties":{"provider_id":{"type":"string"},
+"attestation_scheme":{"type":"string"},"signing_algorithm":{"type":"string"},
+"identity_public_key":{"type":"string"},"nonce":{"type":"string"},
+"status":{"type":"string"},"status_signature":{"type":"string"},
+"leaf_index":{"type":"integer"},"n_leaves":{"type":"integer"},
+"path":{"type":"array","items":{"type":"string"}}}})"},
+    {"AttestationList", R"({"type":"object","required":["providers","count"],"properties":{
+"providers":{"type":"array","items":{"$ref":"#/components/schemas/Attestation"}},
+"count":{"type":"integer"}}})"},
     {"Health", R"({"type":"object","required":["status","providers","version"],"properties":{
 "status":{"const":"ok"},"providers":{"type":"integer"},"version":{"type":"string"},
 "active_requests":{"type":"integer"},"draining":{"type":"boolean"}}})"},

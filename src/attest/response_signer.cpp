@@ -1,5 +1,4 @@
 #include <bloom/attest/response_signer.hpp>
-#include <bloom/attest/verify.hpp>
 #include <bloom/base/text.hpp>
 #include <bloom/json/reader.hpp>
 #include <bloom/json/writer.hpp>
@@ -47,18 +46,6 @@ Result<Evidence> parse_signature_comment(std::string_view json) {
 void ResponseSigner::update(std::string_view bytes) noexcept {
     hash_.update(as_bytes(bytes));
     n_bytes_ += static_cast<std::int64_t>(bytes.size());
-}
-
-void ResponseSigner::update_events(std::string_view events) noexcept {
-    // One search for nearly all: only one dialect has pings, and it has few.
-    if (events.find("event: ping\n") == std::string_view::npos) return update(events);
-    while (!events.empty()) {
-        const std::size_t end = events.find("\n\n");
-        const std::string_view block =
-            events.substr(0, end == std::string_view::npos ? end : end + 2);
-        if (!is_outside(block)) update(block);
-        events.remove_prefix(block.size());
-    }
 }
 
 Result<Evidence> ResponseSigner::finish(Statement statement) {

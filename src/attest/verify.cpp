@@ -10,8 +10,7 @@ namespace {
 constexpr std::string_view kDone = "data: [DONE]\n\n";
 
 /// Clients hand events of type `ping` on, so nothing else may hide behind that name.
-constexpr std::string_view kPings[] = {"event: ping\ndata: {\"type\": \"ping\"}\n\n",
-                                       "event: ping\ndata: {\"type\":\"ping\"}\n\n"};
+constexpr std::string_view kPing = "event: ping\ndata: {\"type\":\"ping\"}\n\n";
 
 Error failed(std::string message) {
     return Error{Code::invalid_argument, std::move(message)};
@@ -26,6 +25,11 @@ bool is_comment(std::string_view block) noexcept {
         block.remove_prefix(line.size() + 1);
     }
     return true;
+}
+
+/// What servers add: outside the signed bytes.
+bool is_outside(std::string_view block) noexcept {
+    return block == kPing || is_comment(block);
 }
 
 /// The text of a signature comment, or nothing.
@@ -45,10 +49,6 @@ Result<std::string> decode_signature(std::string_view name, const std::string& t
 }
 
 } // namespace
-
-bool is_outside(std::string_view block) noexcept {
-    return block == kPings[0] || block == kPings[1] || is_comment(block);
-}
 
 SignedBytes signed_bytes_of_body(std::string_view body) {
     return {crypto::sha256_hex(body), static_cast<std::int64_t>(body.size()), std::nullopt};

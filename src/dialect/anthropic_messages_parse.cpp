@@ -161,6 +161,15 @@ Parsed<void> check_unsupported(const json::Member& m) {
         return bad(m.key, "Not supported by this node, which runs no tools itself",
                    "unsupported_parameter");
     }
+    // A conversation that the server would hold: it may begin, which changes nothing, but what went
+    // before is not here to go on from.
+    if (m.key == "thread" && m.value.is_object()) {
+        BLOOM_PARSE(const std::string type, type_of(m.value, "thread"));
+        if (type == "continue") {
+            return bad("thread.previous_message_id", "No thread ends with this message",
+                       "thread_not_found");
+        }
+    }
     return {};
 }
 
@@ -346,6 +355,7 @@ constinit const Dialect kAnthropicMessages{.id = gen::Dialect::anthropic_message
                                            .envelope = Envelope::anthropic,
                                            .response_id = &message_id,
                                            .keep_alive = kPing,
-                                           .after_first_event = kPing};
+                                           .after_first_event = kPing,
+                                           .format_param = "output_config.format"};
 
 } // namespace bloom::dialect

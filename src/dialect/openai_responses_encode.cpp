@@ -201,7 +201,6 @@ private:
         if (open_ && items_.back().kind == kind) return items_.back();
         close_item(out, true);
         items_.emplace_back();
-        items_.back().text.reserve(kUsualTextBytes);
         open_item(kind, out);
         return items_.back();
     }
@@ -210,6 +209,7 @@ private:
     void open_item(Kind kind, std::string& out) {
         Item& item = items_.back();
         item.kind = kind;
+        item.text.reserve(kUsualTextBytes);
         item.id = id_prefix(kind);
         item.id += job_;
         item.id += '_';

@@ -9,13 +9,15 @@
 #include <bloom/base/check.hpp>
 #include <bloom/dialect/dialect.hpp>
 #include <bloom/dialect/error_body.hpp>
+#include <bloom/dialect/openai_responses.hpp>
 #include <bloom/json/reader.hpp>
 
 namespace {
 
 using namespace bloom;
 
-constexpr std::array kDialects{gen::Dialect::openai_chat, gen::Dialect::openai_completions};
+constexpr std::array kDialects{gen::Dialect::openai_chat, gen::Dialect::openai_completions,
+                               gen::Dialect::openai_responses, gen::Dialect::anthropic_messages};
 
 /// The events of a small answer with everything in it.
 gen::EventBatch answer() {
@@ -83,6 +85,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     BLOOM_CHECK(!g.model.empty());
     BLOOM_CHECK(g.n_choices >= 1);
     BLOOM_CHECK(g.limits.max_tokens >= 1);
+    if (dialect::needs_stored(*request)) return 0; // its messages are still to come
     BLOOM_CHECK(g.messages.empty() != (g.prompts.empty() && g.token_prompts.empty()));
     gen::RenderSpec spec = g.render;
     spec.response_id = d.response_id("00000000-0000-4000-8000-000000000000");

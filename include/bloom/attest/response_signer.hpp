@@ -37,10 +37,8 @@ class ResponseSigner {
 public:
     explicit ResponseSigner(const IdentityKey& key) noexcept : key_(key) {}
 
-    /// The next of the signed bytes of a body.
+    /// The next of the signed bytes: what the encoder wrote, nothing that the server adds.
     void update(std::string_view bytes) noexcept;
-    /// The next events of a stream, whole ones; a `ping` among them is outside the signed bytes.
-    void update_events(std::string_view events) noexcept;
 
     /// Signs what was fed, once. Of the statement the caller has filled everything that is not
     /// about bytes or key; hash, node id and segment are put in here. Errors: internal.

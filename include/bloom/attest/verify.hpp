@@ -19,16 +19,13 @@ struct SignedBytes {
     std::optional<Evidence> evidence; ///< streams carry theirs
 };
 
-/// Whether a block of a stream (with its empty line) is outside the signed bytes: nothing but
-/// comments, each line beginning with ':' and holding no CR, or exactly the `ping` event of the
-/// Anthropic dialect.
-bool is_outside(std::string_view block) noexcept;
-
 /// All of a body that is not a stream.
 SignedBytes signed_bytes_of_body(std::string_view body);
 
-/// Of an event stream: everything up to the signature comment but what is_outside(). Behind the
-/// comment there may be such blocks and one `data: [DONE]`.
+/// Of an event stream: everything up to the signature comment but what servers add, which is
+/// blocks of nothing but comments (each line begins with ':' and holds no CR) and exactly the
+/// `ping` event of the Anthropic dialect. Behind the comment there may be such blocks and one
+/// `data: [DONE]`.
 /// Errors: invalid_argument for a stream that is cut, holds more than that, or has no signature.
 Result<SignedBytes> signed_bytes_of_stream(std::string_view stream);
 

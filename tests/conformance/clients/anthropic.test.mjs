@@ -146,18 +146,37 @@ for (const base of ['', '/v1']) {
         Anthropic.BadRequestError);
     });
 
-    test('the tool runner drives the loop', async () => {
-      const seen = [];
-      const runner = client.beta.messages.toolRunner({
-        ...body({ messages: [{ role: 'user', content: 'Weather in Rome?' }] }), max_iterations: 2,
-        tool_choice: { type: 'any', disable_parallel_tool_use: true },
-        tools: [{ ...weather, type: 'custom', parse: (input) => input, run: (input) => { seen.push(input); return 'clear'; } }],
+    for (const thread of [undefined, false]) {
+      // By default the runner counts on a conversation that the service holds, and sends all of it
+      // when it is told that there is none.
+      test(`the tool runner drives the loop${thread === false ? ' without threads' : ''}`, async () => {
+        const seen = [];
+        const runner = client.beta.messages.toolRunner({
+          ...body({ messages: [{ role: 'user', content: 'Weather in Rome?' }] }), max_iterations: 3, thread,
+          tool_choice: { type: 'any', disable_parallel_tool_use: true },
+          tools: [{ ...weather, type: 'custom', parse: (input) => input, run: (input) => { seen.push(input); return 'clear'; } }],
+        });
+        const final = await runner.runUntilDone();
+        assert.equal(final.stop_reason, 'tool_use');
+        assert.ok(seen.length >= 2);
+        seen.forEach(assertWeather);
+        const statuses = at.recorder.assertValid(3).map((e) => e.status);
+        assert.equal(statuses.filter((s) => s === 200).length, 3);
+        assert.ok(statuses.every((s) => s === 200 || s === 404));
       });
-      const final = await runner.runUntilDone();
-      assert.equal(final.stop_reason, 'tool_use');
-      assert.ok(seen.length >= 1);
-      seen.forEach(assertWeather);
-      at.recorder.assertValid(2);
+    }
+
+    test('threads: nothing that went before is lost', async () => {
+      const thread = client.beta.messages.thread(body({ messages: [] }));
+      const first = await thread.send({ role: 'user', content: 'Hello there.' });
+      const second = await thread.send({ role: 'user', content: QUESTION });
+      assert.ok(second.usage.input_tokens > first.usage.input_tokens + first.usage.output_tokens);
+      const whole = await ask({
+        messages: [{ role: 'user', content: 'Hello there.' }, { role: 'assistant', content: first.content },
+          { role: 'user', content: QUESTION }],
+      });
+      assert.equal(text(second), text(whole));
+      assert.equal(second.usage.input_tokens, whole.usage.input_tokens);
     });
 
     test('thinking is a block, where it is asked for', async () => {

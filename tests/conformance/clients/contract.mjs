@@ -59,7 +59,7 @@ function bodyProblems(path, request, body) {
   if (path === '/v1/models') return [...schema('openai', 'ListModelsResponse', body), ...schema('messages', 'ModelList', body)];
   if (path.startsWith('/v1/models/')) return [...schema('openai', 'Model', body), ...schema('messages', 'ModelInfo', body)];
   if (path === '/v1/responses/input_tokens') return schema('openai', 'TokenCountsResource', body);
-  if (path.startsWith('/v1/responses/')) return body.object === 'response' ? responseProblems(body) : [];
+  if (path.startsWith('/v1/responses/') && (body.deleted || body.object === 'list')) return [];
   // The shape of the body decides between these two, not the path.
   if (body.object === 'response') return responseProblems(body);
   if (path === '/v1/chat/completions' || path === '/v1/responses') return completionProblems(request, body);
@@ -72,8 +72,10 @@ function completionProblems(request, body) {
   body.choices.forEach((choice, i) => {
     if (choice.index !== i) out.push(`choice ${i} has index ${choice.index}`);
     out.push(...callProblems(choice.message.tool_calls ?? [], choice.finish_reason, request));
-    if (!choice.message.tool_calls && typeof choice.message.content !== 'string') out.push('neither text nor calls');
-    if (request?.reasoning_format !== 'raw') out.push(...markupProblems(choice.message.content ?? ''));
+    const { content, tool_calls: calls, function_call: call } = choice.message;
+    if (typeof content !== 'string' && !calls && !call) out.push('neither text nor calls');
+    if (choice.finish_reason === 'function_call' && !isJsonObject(call?.arguments)) out.push(`arguments ${call?.arguments}`);
+    if (request?.reasoning_format !== 'raw') out.push(...markupProblems(content ?? ''));
   });
   return out;
 }
@@ -100,8 +102,14 @@ const isJsonObject = (text) => {
   }
 };
 
-const markupProblems = (text) =>
-  /<\/?(think|tool_call|tool_response)>|<\|im_(start|end)\|>/i.test(text) ? [`markup in the text: ${text}`] : [];
+/** Marks of the model's notation in a text. A call that does not parse is text, one that does is not. */
+function markupProblems(text) {
+  const out = /<\/?think>|<\|im_(start|end)\|>/i.test(text) ? [`markup in the text: ${text}`] : [];
+  for (const [, call] of text.matchAll(/<tool_call>\s*(\{.*?\})\s*<\/tool_call>/gs)) {
+    if (isJsonObject(call) && 'name' in JSON.parse(call)) out.push(`a call in the text: ${text}`);
+  }
+  return out;
+}
 
 function usageProblems(usage) {
   if (!usage) return ['no usage'];
@@ -159,9 +167,10 @@ function streamProblems(path, exchange) {
 function chunkStreamProblems(sent, exchange, legacy) {
   const out = [];
   const request = exchange.request ?? {};
-  const last = sent.at(-1)?.data === '[DONE]';
-  if (exchange.complete && !last) out.push('the stream does not end with [DONE]');
-  const chunks = sent.filter((e, i) => !(last && i === sent.length - 1)).map((e) => JSON.parse(e.data));
+  const ends = sent.filter((e) => e.data === '[DONE]').length;
+  if (exchange.complete && sent.at(-1)?.data !== '[DONE]') out.push('the stream does not end with [DONE]');
+  if (ends > 1) out.push(`${ends} times [DONE]`);
+  const chunks = sent.filter((e) => e.data !== '[DONE]').map((e) => JSON.parse(e.data));
   const choices = new Map();
   let usage;
   const same = (name) => new Set(chunks.map((c) => c[name])).size > 1 && out.push(`${name} changes`);
@@ -171,7 +180,8 @@ function chunkStreamProblems(sent, exchange, legacy) {
       out.push(`failed: ${JSON.stringify(chunk.error)}`);
       continue;
     }
-    out.push(...schema('openai', legacy ? 'CreateCompletionResponse' : 'CreateChatCompletionStreamResponse', chunk));
+    out.push(...(legacy ? schema('openai', 'CreateCompletionResponse', ended(chunk))
+      : schema('openai', 'CreateChatCompletionStreamResponse', chunk)));
     if (usage) out.push('a chunk after the usage');
     if (chunk.choices.length === 0) {
       if (!request.stream_options?.include_usage) out.push('a chunk without choices');
@@ -198,6 +208,10 @@ function chunkStreamProblems(sent, exchange, legacy) {
   return out;
 }
 
+/** The description has no chunks of completions, which have no reason to finish until the last. */
+const ended = (chunk) =>
+  ({ ...chunk, choices: chunk.choices.map((c) => (c.finish_reason === null ? { ...c, finish_reason: 'stop' } : c)) });
+
 function legacyChoice(state, choice) {
   state.text += choice.text;
   state.finish = choice.finish_reason;
@@ -210,10 +224,14 @@ function chatChoice(state, choice) {
   if (state.first !== (delta.role === 'assistant')) out.push('the first chunk, and no other, has the role');
   state.first = false;
   state.text += delta.content ?? '';
+  if (delta.function_call) state.legacy = (state.legacy ?? '') + (delta.function_call.arguments ?? '');
   for (const part of delta.tool_calls ?? []) {
     const call = state.calls[part.index];
-    if (!call) {
-      if (part.index !== state.calls.length) out.push(`call index ${part.index} out of turn`);
+    if (call === undefined) {
+      if (part.index !== state.calls.length) {
+        out.push(`call index ${part.index} out of turn`);
+        continue;
+      }
       if (!part.id || part.type !== 'function' || !part.function?.name) out.push(`first piece ${JSON.stringify(part)}`);
       state.calls[part.index] = { id: part.id, function: { name: part.function?.name, arguments: part.function?.arguments ?? '' } };
     } else {
@@ -224,6 +242,7 @@ function chatChoice(state, choice) {
   }
   if (choice.finish_reason) {
     state.finish = choice.finish_reason;
+    if (state.finish === 'function_call' && !isJsonObject(state.legacy)) out.push(`arguments ${state.legacy}`);
     if (Object.keys(delta).length !== 0) out.push(`text beside the finish: ${JSON.stringify(delta)}`);
   }
   return out;

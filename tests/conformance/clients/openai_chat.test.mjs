@@ -221,15 +221,19 @@ describe('openai: chat completions', () => {
   });
 
   test('legacy function calling', async () => {
-    const answer = await ask({
-      messages: [{ role: 'user', content: 'Weather in Oslo?' }],
-      functions: [{ name: WEATHER.name, description: WEATHER.description, parameters: WEATHER.schema }],
+    const messages = [{ role: 'user', content: 'Weather in Oslo?' }];
+    const body = {
+      messages, functions: [{ name: WEATHER.name, description: WEATHER.description, parameters: WEATHER.schema }],
       function_call: { name: WEATHER.name },
-    }).catch((e) => {
-      // Deprecated forms may be refused, if by name.
-      assert.ok(e instanceof OpenAI.BadRequestError && /^function/.test(e.param), `${e}`);
-    });
-    if (answer) assert.ok(['function_call', 'tool_calls', 'stop'].includes(answer.choices[0].finish_reason));
+    };
+    const { message } = (await ask(body)).choices[0];
+    assert.equal(message.function_call.name, WEATHER.name);
+    assertWeather(JSON.parse(message.function_call.arguments));
+    const pieces = (await collect(await ask({ ...body, stream: true }))).map((c) => c.choices[0].delta.function_call);
+    assert.equal(pieces.map((p) => p?.arguments ?? '').join(''), message.function_call.arguments);
+    const next = await ask({ ...body, function_call: 'none', max_tokens: 40,
+      messages: [...messages, message, { role: 'function', name: WEATHER.name, content: 'clear' }] });
+    assert.equal(typeof next.choices[0].message.content, 'string');
   });
 
   test('aborts free the place', async () => {
@@ -278,7 +282,7 @@ describe('openai: chat completions', () => {
         return true;
       });
     }
-    await assert.rejects(client.embeddings.create({ model: MODEL, input: 'x' }), OpenAI.BadRequestError);
+    await assert.rejects(client.embeddings.create({ model: MODEL, input: 'x' }), /embedding/i);
     at.recorder.assertValid(10);
   });
 });

@@ -26,6 +26,15 @@ TEST(ErrorMap, RequestErrorsKeepParamAndCode) {
         R"({"error":{"message":"m","type":"invalid_request_error","param":"top_p","code":"invalid_type"}})");
 }
 
+TEST(ErrorMap, ThreadsAreNotFoundInTheWordsThatClientsActOn) {
+    const ApiError e =
+        to_api_error(dialect::RequestError{"m", "thread.previous_message_id", "thread_not_found"});
+    EXPECT_EQ(e.status, http::Status::not_found);
+    EXPECT_EQ(
+        e.anthropic_body("r"),
+        R"({"type":"error","error":{"type":"not_found_error","message":"m","details":{"error_code":"thread_not_found"}},"request_id":"r"})");
+}
+
 TEST(ErrorMap, UnknownModelsAreQuotedAndNamed) {
     const ApiError e = to_api_error(
         scheduler::NoPlace{scheduler::NoPlace::Reason::unknown_model, {"a/b"}}, "x\ny");
@@ -48,6 +57,11 @@ TEST(ErrorMap, RefusalsAndFailures) {
     e.failure = gen::Failure::context_length;
     e.text = "too long";
     EXPECT_EQ(to_api_error(e).code, "context_length_exceeded");
+    EXPECT_EQ(to_api_error(e).message, "too long");
+    EXPECT_NE(
+        to_api_error(e).anthropic_body("r").find(R"("message":"prompt is too long: too long")"),
+        std::string::npos)
+        << "the words that clients act on";
     e.failure = gen::Failure::provider;
     e.text = "stack trace";
     EXPECT_EQ(to_api_error(e).message.find("stack"), std::string::npos);

@@ -42,7 +42,7 @@ Evidence signed_body(std::string_view body) {
 
 std::string signed_stream(std::string_view events) {
     ResponseSigner signer(identity());
-    signer.update_events(events);
+    signer.update(events);
     return std::string(events) + signature_comment(signer.finish(facts()).value());
 }
 
@@ -168,7 +168,6 @@ TEST(Stream, WhatServersAddIsOutside) {
     const std::string stream = signed_stream(kEvents);
     const std::size_t middle = kEvents.find("event:");
     for (const std::string_view added : {": keep-alive\n\n", ":\n\n", ": two\n: lines\n\n",
-                                         "event: ping\ndata: {\"type\": \"ping\"}\n\n",
                                          "event: ping\ndata: {\"type\":\"ping\"}\n\n"}) {
         std::string more = stream;
         more.insert(middle, added);
@@ -177,23 +176,14 @@ TEST(Stream, WhatServersAddIsOutside) {
     }
 }
 
-TEST(Stream, PingsOfTheEncoderAreNotSigned) {
-    const std::string ping = "event: ping\ndata: {\"type\": \"ping\"}\n\n";
-    std::string events(kEvents);
-    events.insert(kEvents.find("event:"), ping);
-    const std::string stream = signed_stream(events);
-    EXPECT_TRUE(is_intact(stream, nullptr));
-    EXPECT_EQ(signed_bytes_of_stream(stream)->hash, signed_bytes_of_body(kEvents).hash);
-}
-
 TEST(Stream, NothingHidesInWhatIsOutside) {
     const std::string stream = signed_stream(kEvents);
     const std::size_t middle = kEvents.find("event:");
     for (const std::string_view hidden :
          {": note\ndata: {\"evil\":1}\n\n", ": note\rdata: {\"evil\":1}\n\n",
           ": note\r\ndata: {\"evil\":1}\r\n\r\n\n\n", "event: ping\ndata: {\"evil\":1}\n\n",
-          "event: ping\ndata: {\"type\": \"ping\"}\ndata: x\n\n", "data: [DONE]\n\n", "\n\n",
-          "event: ping\n\n", " : x\n\n"}) {
+          "event: ping\ndata: {\"type\":\"ping\"}\ndata: x\n\n", "data: [DONE]\n\n", "\n\n",
+          "event: ping\n\n", "event: ping\ndata: {\"type\": \"ping\"}\n\n", " : x\n\n"}) {
         std::string more = stream;
         more.insert(middle, hidden);
         EXPECT_FALSE(is_intact(more, nullptr)) << hidden;

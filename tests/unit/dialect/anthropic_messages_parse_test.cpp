@@ -222,6 +222,11 @@ TEST(MessagesParse, WhatModelsCannotTakeIsNamed) {
               std::string::npos);
     for (const char* member : {R"("mcp_servers":[{"url":"x"}])", R"("container":"c")"})
         EXPECT_NE(error_of(with(member)).find("Not supported"), std::string::npos);
+    EXPECT_EQ(read(with(R"("thread":{"type":"create"})")).messages.size(), 1u);
+    EXPECT_NE(error_of(with(R"("thread":{"type":"continue","previous_message_id":"msg_1"})"))
+                  .find("No thread ends"),
+              std::string::npos)
+        << "what went before must not be left out in silence";
 }
 
 TEST(MessagesParse, Thinking) {
