@@ -53,6 +53,7 @@ struct Estimate {
     std::optional<double> moe_offloaded_gb;
     double tokens_per_s = 0;
     Scores scores;
+    Weights weights;
     double score = 0;                ///< 0 to 100, one decimal
     std::int64_t context = 0;        ///< tokens that the estimate is for
     std::int64_t usable_context = 0; ///< tokens that fit

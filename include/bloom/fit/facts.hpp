@@ -59,6 +59,7 @@ struct ModelFacts {
     std::int32_t shared_ffn = 0; ///< width of the experts that every token uses
     Attention attention;
     std::vector<std::string> gguf_repos;
+    std::vector<std::string> only_quants; ///< the ones that exist; empty: any GGUF quantization
 
     bool is_moe() const noexcept { return n_experts > 0; }
 
