@@ -23,7 +23,19 @@ thread_sanitizer() {
 
 # The whole node with real clients, under each sanitizer; fewer streams, since it is ten times slower.
 sanitized_node() { # preset
-  build "$1" darkbloom && DARKBLOOM_TEST_STREAMS=64 tests/integration/run --counts "$counts" "build/$1/darkbloom"
+  build "$1" darkbloom && DARKBLOOM_TEST_STREAMS=64 tests/integration/run --counts "$counts" "build/$1/darkbloom" &&
+    DARKBLOOM_STRUCTURED_CASES=16 tests/integration/run --counts "$counts" --suite tests/conformance/clients \
+      "build/$1/darkbloom"
+}
+
+# Agents that bring native programs (a download of about a gigabyte).
+native_agents() {
+  tests/integration/run --counts "$counts" --suite tests/conformance/agents_native build/release/darkbloom
+}
+
+structured_output() {
+  DARKBLOOM_STRUCTURED_CASES=1000 tests/integration/run --counts "$counts" --suite tests/conformance/clients \
+    build/release/darkbloom tests/conformance/clients/structured.test.mjs
 }
 
 large_counts() {
@@ -43,6 +55,8 @@ fuzz_target() { # name seconds
 once tsan thread_sanitizer
 once tsan-node sanitized_node tsan
 once asan-node sanitized_node asan
+once native-agents native_agents
+once structured-output structured_output
 once large-counts large_counts
 fuzz_targets=()
 for source in tests/fuzz/*_fuzz.cpp; do

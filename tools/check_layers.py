@@ -19,6 +19,7 @@ ALLOWED = {
     "gen": {"base"},
     "text": LOW | {"gen"},
     "dialect": LOW | {"gen", "text"},
+    "attest": LOW | {"gen"},
     "rt": SHARED,
     "net": SHARED | {"rt"},
     "http": SHARED | {"rt", "net"},
@@ -34,7 +35,7 @@ ALLOWED["auth"] = NET | {"store"}
 ALLOWED["registry"] = NET | {"store"}
 ALLOWED["scheduler"] = NET | {"store", "auth", "registry"}
 ALLOWED["provider"] = ALLOWED["scheduler"] | {"kernels", "compute", "engine"}
-ALLOWED["api"] = ALLOWED["scheduler"] | {"scheduler", "provider", "fit"}
+ALLOWED["api"] = ALLOWED["scheduler"] | {"scheduler", "provider", "attest", "fit"}
 # What measures: kernels and engine on one side, a client of a running node on the other.
 ALLOWED["measure"] = NET | {"kernels", "compute", "engine"}
 EVERYTHING = set(ALLOWED)

@@ -13,7 +13,8 @@ constexpr std::string_view kExposed =
     "x-provider-trust-level, "
     "x-provider-chip, x-provider-serial, x-provider-id, x-provider-model, x-provider-encrypted, "
     "x-se-signature, "
-    "x-response-hash, x-attestation-se-public-key, x-timing, x-darkbloom-attempts, "
+    "x-response-hash, x-response-statement, x-response-statement-signature, "
+    "x-provider-secure-enclave, x-attestation-se-public-key, x-timing, x-darkbloom-attempts, "
     "openai-processing-ms, "
     "x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
     "x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens";

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include <bloom/base/check.hpp>
 #include <bloom/base/log.hpp>
 #include <bloom/crypto/digest.hpp>
 #include <bloom/rt/shard.hpp>
@@ -31,6 +32,26 @@ bool is_retryable(const gen::Event& event) {
     return event.failure == gen::Failure::provider || event.failure == gen::Failure::overloaded;
 }
 
+/// What authenticates the thinking of one response: nobody else can make it, on this node or off.
+std::string thinking_key(const Services& services, std::string_view response_id) {
+    return std::string(
+        as_text(crypto::hmac_sha256(services.thinking_secret, as_bytes(response_id))));
+}
+
+/// `events` are whole ones, at least one.
+void put_behind_first_event(std::string_view bytes, std::string& events) {
+    if (bytes.empty()) return;
+    constexpr std::string_view kEnd = "\n\n";
+    const std::size_t end = events.find(kEnd);
+    BLOOM_CHECK(end != std::string::npos);
+    events.insert(end + kEnd.size(), bytes);
+}
+
+/// The clock as it is now, where the turn's own time would measure nothing.
+std::uint64_t clock_ns() {
+    return rt::Shard::current().driver().now_ns();
+}
+
 } // namespace
 
 /// State of one attempt. Lives in the coroutine frame of attempt().
@@ -45,19 +66,32 @@ struct Delivery::Attempt {
     std::string tail; // from the last choice's finished event on: sent after the settlement
     gen::Usage used;
     std::uint64_t last_event_ns = 0;
-    std::uint64_t last_sent_ns = 0; // once committed
-    std::uint64_t accepted_ns = 0;  // 0: not yet
-    std::int32_t n_finished = 0;    // choices
+    std::uint64_t last_sent_ns = 0;                 // once committed
+    std::uint64_t accepted_ns = 0;                  // 0: not yet
+    std::int32_t n_finished = 0;                    // choices
+    std::vector<gen::Finish> finishes{};            // of the choices
+    std::optional<attest::ResponseSigner> signer{}; // none: the node has no key that answers here
+    Timing timing{};
+    std::uint64_t submitted_ns = 0;
     bool committed = false;
     bool began = false; // the encoder's first bytes have been sent
     bool had_content = false;
 };
 
+void Delivery::note_finish(Attempt& at, const gen::Event& event) {
+    ++at.n_finished;
+    const auto choice = static_cast<std::size_t>(event.choice);
+    if (at.finishes.size() <= choice) at.finishes.resize(choice + 1, gen::Finish::none);
+    at.finishes[choice] = event.finish;
+}
+
 rt::Task<Outcome> Delivery::run() {
     std::vector<const registry::ProviderLink*> tried;
     Outcome last;
     for (int number = 1; number <= services_.limits.n_attempts; ++number) {
+        const std::uint64_t begun_ns = clock_ns();
         auto place = scheduler::place(services_.registry, request_, tried);
+        arrival_.timing.route_ns += clock_ns() - begun_ns;
         if (!place) {
             if (number > 1) co_return last; // the last real failure says more than "nobody is left"
             scheduler::NoPlace none = std::move(place).error();
@@ -81,10 +115,22 @@ rt::Task<Outcome> Delivery::attempt(registry::ProviderLink& link, int number) {
     auto request = std::make_shared<gen::Generation>(request_);
     request->attempt = number;
     request->render.response_id = dialect_.response_id(at.job_id);
+    request->render.thinking_key = thinking_key(services_, request->render.response_id);
+    request->routing = {}; // a wish to the scheduler, nothing for the machine
+    at.timing = arrival_.timing;
+    if (arrival_.metadata_details)
+        request->render.metadata = metadata_json(link.identity(), at.job_id, at.timing);
     at.spec = request->render;
+    if (services_.attestation != nullptr &&
+        services_.attestation->key().node_id() == link.identity().id) {
+        at.signer.emplace(services_.attestation->key());
+    }
     at.encoder = dialect_.make_encoder(at.spec);
+    if (record_ != nullptr) record_->begin(at.spec);
     at.last_event_ns = rt::Shard::current().now_ns();
+    at.submitted_ns = clock_ns();
     at.stream = link.submit(std::move(request));
+    at.timing.dispatch_ns = clock_ns() - at.submitted_ns;
     Outcome outcome;
     std::exception_ptr thrown;
     try {
@@ -170,12 +216,15 @@ rt::Task<std::optional<Outcome>> Delivery::on_batch(Attempt& at, gen::EventBatch
         if (event.kind == gen::EventKind::started || event.kind == gen::EventKind::usage)
             at.used = event.usage;
         at.had_content |= is_content(event.kind);
-        at.n_finished += event.kind == gen::EventKind::finished ? 1 : 0;
+        if (event.kind == gen::EventKind::finished) note_finish(at, event);
         ended |= event.kind == gen::EventKind::usage;
         text_bytes += event.text.size();
-        at.encoder->append(event, at.n_finished >= request_.n_choices ? at.tail : at.out);
+        if (record_ != nullptr) record_->append(event);
+        at.encoder->append(event, at.n_finished >= gen::n_answers(request_) ? at.tail : at.out);
     }
     if (at.spec.stream && !at.out.empty()) {
+        if (at.signer) at.signer->update(at.out); // what the encoder wrote
+        if (!at.began) put_behind_first_event(dialect_.after_first_event, at.out);
         at.began = true;
         const Result<> sent = co_await send(at, at.out);
         if (!sent) co_return client_gone(at, at.used);
@@ -188,15 +237,32 @@ rt::Task<std::optional<Outcome>> Delivery::on_batch(Attempt& at, gen::EventBatch
     answered.used = at.used;
     answered.tail = std::move(at.tail);
     at.encoder->finish(answered.tail);
-    answered.tail += at.encoder->end_of_stream();
     const Result<> begun = co_await commit(at);
     if (!begun) co_return client_gone(at, at.used);
+    sign(at, answered);
+    answered.tail += at.encoder->end_of_stream();
     co_return answered;
+}
+
+void Delivery::sign(Attempt& at, Outcome& answered) {
+    if (!at.signer) return;
+    at.signer->update(answered.tail);
+    const Result<attest::Evidence> evidence = at.signer->finish(statement_of(
+        at.spec, request_.model, at.used, at.finishes, rt::Shard::current().unix_ms() / 1000));
+    if (!evidence) {
+        // Better an answer without a signature than none; callers that need one see that it lacks.
+        log::error("response {}: {}", at.spec.response_id, evidence.error().message());
+        return;
+    }
+    if (!at.spec.stream) return add_evidence_headers(ex_.headers(), *evidence);
+    answered.tail += attest::signature_comment(*evidence);
+    add_evidence_trailers(answered.trailers, *evidence);
 }
 
 rt::Task<Result<>> Delivery::commit(Attempt& at) {
     if (at.committed) co_return Result<>{};
     at.committed = true;
+    at.timing.provider_ns = clock_ns() - at.submitted_ns - at.timing.dispatch_ns;
     add_provider_headers(at);
     if (!at.spec.stream) co_return Result<>{};
     co_return co_await sse_.begin(http::Status::ok);
@@ -219,15 +285,12 @@ Outcome Delivery::client_gone(const Attempt& at, gen::Usage used) const {
 }
 
 void Delivery::add_provider_headers(const Attempt& at) {
-    const registry::ProviderIdentity& who = at.link.identity();
     http::HeaderList& headers = ex_.headers();
     headers.set("x-inference-job-id", at.job_id);
-    headers.set("x-provider-id", who.id);
-    headers.set("x-provider-serial", who.serial);
-    headers.set("x-provider-chip", who.chip);
-    headers.set("x-provider-model", who.machine_model);
-    headers.set("x-provider-attested", who.attested ? "true" : "false");
-    headers.set("x-provider-trust-level", to_string(who.trust));
+    add_identity_headers(headers, at.link.identity());
+    headers.set("x-timing", to_json(at.timing, true));
+    if (at.signer && at.spec.stream && ex_.request().version == http::Version::http_1_1)
+        headers.set("Trailer", kTrailerNames);
     headers.set("x-darkbloom-attempts", fmt::format("{}", at.number));
     headers.set("openai-processing-ms",
                 fmt::format("{}", (rt::Shard::current().now_ns() - ex_.begin_ns()) / 1'000'000));

@@ -16,6 +16,8 @@ constexpr int kRetrySoonSeconds = 1;
 constexpr int kRetryPinSeconds = 30; // consumer API section 4.10
 constexpr int kRetryMaxSeconds = 60;
 constexpr std::size_t kNamedModelsMax = 20;
+// No conversation is held here. On this code @anthropic-ai/sdk sends the whole of it again.
+constexpr std::string_view kThreadNotFound = "thread_not_found";
 
 ApiError invalid(std::string message, std::string_view code, std::string param = {}) {
     return {Status::bad_request, "invalid_request_error", code,
@@ -123,8 +125,13 @@ std::string ApiError::openai_body() const {
 }
 
 std::string ApiError::anthropic_body(std::string_view request_id) const {
+    // The words by which clients know that they have to shorten the conversation.
+    const std::string_view opening =
+        code == "context_length_exceeded" ? "prompt is too long: " : "";
     std::string body;
-    dialect::append_anthropic_error(body, message, anthropic_type(status), request_id);
+    dialect::append_anthropic_error(body, std::string(opening) + message, anthropic_type(status),
+                                    request_id,
+                                    code == kThreadNotFound ? code : std::string_view{});
     return body;
 }
 
@@ -188,6 +195,10 @@ ApiError to_api_error(const dialect::RequestError& error) {
          {"invalid_value", "invalid_type", "invalid_json", "missing_required_parameter",
           "unsupported_parameter", "unsupported_capability"}) {
         if (error.code == known) out.code = known;
+    }
+    if (error.code == kThreadNotFound) {
+        out.code = kThreadNotFound;
+        out.status = Status::not_found;
     }
     return out;
 }

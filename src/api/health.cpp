@@ -6,14 +6,18 @@ namespace bloom::api {
 namespace {
 
 constexpr std::string_view kLanding =
-    "Darkbloom: a language model node with an OpenAI-compatible API.\n"
+    "Darkbloom: a language model node that speaks the APIs of OpenAI and Anthropic.\n"
     "\n"
-    "POST /v1/chat/completions   streaming and not\n"
+    "POST /v1/chat/completions   conversations, streaming and not\n"
+    "POST /v1/completions        texts as they are\n"
+    "POST /v1/responses          OpenAI's Responses\n"
+    "POST /v1/messages           Anthropic's Messages\n"
     "GET  /v1/models             what can be asked for\n"
+    "GET  /openapi.json          all of it, for machines\n"
     "GET  /health, /readyz       state of this node\n"
     "\n"
-    "Requests carry 'Authorization: Bearer <API key>'. The node printed a key at its first start;\n"
-    "'darkbloom keys create' makes more.\n";
+    "Requests carry 'Authorization: Bearer <API key>' or 'x-api-key'. The node printed a key at\n"
+    "its first start; 'darkbloom keys create' makes more.\n";
 
 } // namespace
 

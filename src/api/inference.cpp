@@ -2,6 +2,7 @@
 #include <exception>
 
 #include <bloom/base/log.hpp>
+#include <bloom/base/text.hpp>
 #include <bloom/crypto/digest.hpp>
 #include <bloom/dialect/dialect.hpp>
 #include <bloom/dialect/openai_chat.hpp>
@@ -10,6 +11,7 @@
 #include <bloom/scheduler/placement.hpp>
 
 #include "api/delivery.hpp"
+#include "api/stored_responses.hpp"
 
 namespace bloom::api {
 namespace {
@@ -31,26 +33,11 @@ private:
     Services& services_;
 };
 
-/// The body as its dialect reads it. Parser memory is the thread's; nothing of it outlives the
-/// call.
+/// The body as its dialect reads it: the shape decides, not the path.
 std::expected<dialect::Request, ApiError> read_request(ByteSpan body, gen::Dialect path) {
-    constexpr std::size_t kKeptParserBytes = std::size_t{1} << 20;
-    thread_local json::Parser parser;
-    const Result<json::Value> document = parser.parse_padded(as_text(body));
-    if (!document) {
-        parser.trim(kKeptParserBytes);
-        dialect::RequestError bad{
-            std::string("We could not parse the JSON body of your request: ") +
-                std::string(document.error().message()),
-            {},
-            "invalid_json"};
-        return std::unexpected(to_api_error(bad));
-    }
-    const gen::Dialect shape = dialect::shape_of(*document, path);
-    dialect::Parsed<dialect::Request> request = dialect::dialect_of(shape).parse(*document);
-    parser.trim(kKeptParserBytes);
-    if (!request) return std::unexpected(to_api_error(request.error()));
-    return std::move(*request);
+    return parse_body(body, [path](const json::Value& document) {
+        return dialect::dialect_of(dialect::shape_of(document, path)).parse(document);
+    });
 }
 
 void complete_request(gen::Generation& request, const Services& services,
@@ -70,6 +57,13 @@ void complete_request(gen::Generation& request, const Services& services,
     request.render.fingerprint =
         dialect::system_fingerprint(services.version + "/" + request.model);
     request.render.request_hash = crypto::sha256_hex(as_text(body));
+}
+
+/// Whether head or query ask for what a body member asks for, too (consumer API section 4.9).
+bool wants_metadata(const http::Exchange& ex) {
+    const http::RequestHead& head = ex.request();
+    return iequals(head.headers.find("x-darkbloom-metadata-details").value_or(""), "true") ||
+           http::query_value(head.query, "metadata") == "details";
 }
 
 /// Runs the request. What throws in there (no memory, a library) is a failure like others: the hold
@@ -109,11 +103,31 @@ rt::Task<Result<>> conclude(http::Exchange& ex, scheduler::Admission admission, 
     case Kind::answered:
         break;
     }
-    if (stream) co_return co_await ex.finish(outcome.tail);
+    if (stream) co_return co_await ex.finish(outcome.tail, &outcome.trailers);
     co_return co_await ex.respond(http::Status::ok, kJson, outcome.tail);
 }
 
 } // namespace
+
+std::expected<dialect::Request, ApiError>
+parse_body(ByteSpan body, FunctionRef<dialect::Parsed<dialect::Request>(const json::Value&)> read) {
+    constexpr std::size_t kKeptParserBytes = std::size_t{1} << 20;
+    thread_local json::Parser parser;
+    const Result<json::Value> document = parser.parse_padded(as_text(body));
+    if (!document) {
+        parser.trim(kKeptParserBytes);
+        dialect::RequestError bad{
+            std::string("We could not parse the JSON body of your request: ") +
+                std::string(document.error().message()),
+            {},
+            "invalid_json"};
+        return std::unexpected(to_api_error(bad));
+    }
+    dialect::Parsed<dialect::Request> request = read(*document);
+    parser.trim(kKeptParserBytes);
+    if (!request) return std::unexpected(to_api_error(request.error()));
+    return std::move(*request);
+}
 
 rt::Task<Result<>> handle_inference(Services& services, http::Exchange& ex, gen::Dialect path) {
     Result<auth::Principal> who = authenticate(services, ex);
@@ -129,17 +143,34 @@ rt::Task<Result<>> handle_inference(Services& services, http::Exchange& ex, gen:
             ex, http_error(http::Status::request_timeout, body.error().message()));
     }
     if (!body) co_return std::unexpected(body.error());
+    rt::Driver& driver = rt::Shard::current().driver();
+    Arrival arrival;
+    const std::uint64_t arrived_ns = driver.now_ns();
     auto read = read_request(*body, path);
     if (!read) co_return co_await refuse(ex, std::move(read.error()));
     gen::Generation& request = read->generation;
     complete_request(request, services, *who, *body, ex);
+    arrival.metadata_details = read->metadata_details || wants_metadata(ex);
+    const std::uint64_t now_ns = rt::Shard::current().now_ns();
+    auto joined = join_stored(*services.stored, who->account_id, *read, now_ns);
+    if (!joined) co_return co_await refuse(ex, std::move(joined.error()));
 
     const Running running(services);
+    const std::uint64_t parsed_ns = driver.now_ns();
+    arrival.timing.parse_ns = parsed_ns - arrived_ns;
     Result<scheduler::Admission> admission = co_await services.admission.admit(*who, request);
+    arrival.timing.reserve_ns = driver.now_ns() - parsed_ns;
     if (!admission) co_return co_await refuse(ex, to_api_error(admission.error()));
     const bool stream = request.render.stream;
-    Delivery delivery(services, ex, std::move(request));
+    Delivery delivery(services, ex, std::move(request), arrival);
+    dialect::ResponseRecord record;
+    if (read->store) delivery.record(record);
     Outcome outcome = co_await answer(delivery, ex);
+    // Before the last bytes: the client may name it at once.
+    if (read->store && outcome.kind == Outcome::Kind::answered) {
+        keep_response(*services.stored, who->account_id, *read, joined->get(), record,
+                      rt::Shard::current().now_ns());
+    }
     co_return co_await conclude(ex, std::move(*admission), std::move(outcome), stream);
 }
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <ctime>
 #include <functional>
+#include <map>
 #include <set>
 
 #include <fmt/format.h>
@@ -16,6 +17,10 @@ using registry::ModelInfo;
 
 /// All models of the catalog and of providers are of this type (design decision 25).
 constexpr std::string_view kModelType = "text";
+
+/// What a model costs that has no price of its own (section 18.2), micro-USD per million tokens.
+constexpr std::int64_t kFallbackInputPrice = 50'000;
+constexpr std::int64_t kFallbackOutputPrice = 200'000;
 
 /// RFC 3339 in UTC, for Anthropic's created_at.
 std::string rfc3339(std::int64_t unix_seconds) {
@@ -79,6 +84,18 @@ void write_catalog_facts(json::Writer& w, const CatalogEntry& e) {
     w.end_object();
 }
 
+std::int32_t output_length(const ModelInfo& info) {
+    return info.max_output_length > 0 ? info.max_output_length : info.context_length;
+}
+
+/// What Anthropic's clients require besides id, type and names.
+void write_anthropic_facts(json::Writer& w, const ModelInfo& info) {
+    w.key("max_input_tokens").integer(info.context_length);
+    w.key("max_tokens").integer(output_length(info));
+    w.key("lifecycle").string("active").key("capabilities").null().key("line").null();
+    w.key("deprecated_at").null().key("retires_at").null();
+}
+
 void write_model(json::Writer& w, const ModelView& model) {
     const ModelInfo& info = model.held.info;
     w.begin_object();
@@ -87,6 +104,7 @@ void write_model(json::Writer& w, const ModelView& model) {
     w.key("owned_by").string("darkbloom");
     w.key("type").string("model").key("display_name").string(info.display_name);
     w.key("created_at").string(rfc3339(info.created));
+    write_anthropic_facts(w, info);
     w.key("name").string(info.display_name);
     w.key("provider_count")
         .integer(model.held.n_providers)
@@ -96,8 +114,7 @@ void write_model(json::Writer& w, const ModelView& model) {
         .string(info.quantization)
         .key("context_length")
         .integer(info.context_length);
-    w.key("max_output_length")
-        .integer(info.max_output_length > 0 ? info.max_output_length : info.context_length);
+    w.key("max_output_length").integer(output_length(info));
     constexpr std::string_view kText[] = {"text"};
     constexpr std::string_view kParameters[] = {"temperature",
                                                 "top_p",
@@ -106,14 +123,25 @@ void write_model(json::Writer& w, const ModelView& model) {
                                                 "stop",
                                                 "seed",
                                                 "max_tokens",
+                                                "max_completion_tokens",
                                                 "presence_penalty",
                                                 "frequency_penalty",
                                                 "repetition_penalty",
-                                                "logit_bias"};
+                                                "logit_bias",
+                                                "logprobs",
+                                                "top_logprobs",
+                                                "n",
+                                                "tools",
+                                                "tool_choice",
+                                                "parallel_tool_calls",
+                                                "response_format",
+                                                "reasoning_effort"};
     write_strings(w, "input_modalities", kText);
     write_strings(w, "output_modalities", kText);
     write_strings(w, "supported_sampling_parameters", kParameters);
     w.key("supported_features").begin_array();
+    for (const std::string_view feature : {"tools", "json_mode", "structured_outputs", "logprobs"})
+        w.string(feature);
     if (info.thinking) w.string("reasoning");
     w.end_array();
     if (model.entry != nullptr) write_catalog_facts(w, *model.entry);
@@ -247,6 +275,33 @@ std::string catalog_list(const registry::Catalog& catalog, std::string_view type
         if (type.empty() || type == kModelType) write_entry(w, entry);
     }
     w.end_array().end_object();
+    return out;
+}
+
+std::string price_list(const registry::Catalog& catalog) {
+    std::map<std::string_view, const CatalogEntry*> rows;
+    for (const CatalogEntry& entry : catalog.entries()) {
+        rows.emplace(entry.id, &entry);
+        if (!entry.public_alias.empty()) rows.emplace(entry.public_alias, &entry);
+        for (const std::string& alias : entry.aliases)
+            rows.emplace(alias, &entry);
+    }
+    std::string out;
+    json::Writer w(out);
+    w.begin_object().key("prices").begin_array();
+    for (const auto& [model, e] : rows) {
+        w.begin_object().key("model").string(model);
+        w.key("input_price").integer(e->input_price).key("output_price").integer(e->output_price);
+        w.key("cache_read_price").integer(e->cache_read_price);
+        w.key("input_usd").string(usd_per_mtok(e->input_price));
+        w.key("output_usd").string(usd_per_mtok(e->output_price));
+        w.key("cache_read_usd").string(usd_per_mtok(e->cache_read_price)).end_object();
+    }
+    w.end_array();
+    w.key("fallback_input_price").integer(kFallbackInputPrice);
+    w.key("fallback_output_price").integer(kFallbackOutputPrice);
+    w.key("fallback_input_usd").string(usd_per_mtok(kFallbackInputPrice));
+    w.key("fallback_output_usd").string(usd_per_mtok(kFallbackOutputPrice)).end_object();
     return out;
 }
 

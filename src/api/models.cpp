@@ -91,4 +91,18 @@ rt::Task<Result<>> handle_catalog_entry(Services& services, http::Exchange& ex) 
     co_return co_await ex.respond(http::Status::ok, kJson, body);
 }
 
+rt::Task<Result<>> handle_pricing(Services& services, http::Exchange& ex) {
+    co_return co_await ex.respond(http::Status::ok, kJson, price_list(*services.catalog));
+}
+
+rt::Task<Result<>> handle_embeddings(Services& services, http::Exchange& ex) {
+    const Result<auth::Principal> who = authenticate(services, ex);
+    if (!who) co_return co_await refuse(ex, to_api_error(who.error()));
+    ApiError none = not_found("No embedding model is loaded on this node; its models generate "
+                              "text. GET /v1/models lists them.");
+    none.type = "model_not_found";
+    none.param = "model";
+    co_return co_await refuse(ex, std::move(none));
+}
+
 } // namespace bloom::api

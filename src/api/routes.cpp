@@ -1,9 +1,12 @@
 #include <fmt/format.h>
 
+#include <bloom/base/check.hpp>
 #include <bloom/base/log.hpp>
 #include <bloom/rt/shard.hpp>
 
 #include "api/common.hpp"
+#include "api/openapi.hpp"
+#include "api/route_table.hpp"
 
 namespace bloom::api {
 namespace {
@@ -14,12 +17,6 @@ rt::Task<Result<>> handle_preflight(http::Exchange& ex) {
     co_return co_await ex.respond(http::Status::no_content, {}, {});
 }
 
-/// Inference in the dialect of its path.
-template <gen::Dialect kDialect>
-BLOOM_CORO_WRAPPER rt::Task<Result<>> handle_dialect(Services& services, http::Exchange& ex) {
-    return handle_inference(services, ex, kDialect);
-}
-
 /// A handler with the services it works with.
 struct Bound {
     Services* services;
@@ -27,6 +24,19 @@ struct Bound {
 
     BLOOM_CORO_WRAPPER rt::Task<Result<>> operator()(http::Exchange& ex) const {
         return handle(*services, ex);
+    }
+};
+
+/// A text that is ready before the first request.
+struct Document {
+    std::shared_ptr<const std::string> text;
+
+    BLOOM_CORO_WRAPPER rt::Task<Result<>> operator()(http::Exchange& ex) const {
+        return send(ex, text);
+    }
+
+    static rt::Task<Result<>> send(http::Exchange& ex, std::shared_ptr<const std::string> text) {
+        co_return co_await ex.respond(http::Status::ok, kJson, *text);
     }
 };
 
@@ -70,18 +80,20 @@ void render_refusal(http::Exchange& ex, http::Refusal& refusal, std::string& bod
 } // namespace
 
 http::Router make_router(Services& services) {
-    using http::Method;
     http::Router router;
-    router.add(Method::get, "/", &handle_landing);
-    router.add(Method::get, "/health", Bound{&services, &handle_health});
-    router.add(Method::get, "/readyz", Bound{&services, &handle_ready});
-    router.add(Method::get, "/v1/models", Bound{&services, &handle_models});
-    router.add(Method::get, "/v1/models/catalog", Bound{&services, &handle_catalog});
-    router.add(Method::get, "/v1/models/catalog/{id...}", Bound{&services, &handle_catalog_entry});
-    router.add(Method::get, "/v1/models/{id...}", Bound{&services, &handle_model});
-    router.add(Method::post, "/v1/chat/completions",
-               Bound{&services, &handle_dialect<gen::Dialect::openai_chat>});
+    const auto document = std::make_shared<std::string>();
+    for (const Route& route : route_table()) {
+        if (route.handle == nullptr) {
+            BLOOM_CHECK(route.pattern == kOpenApiPath);
+            router.add(route.method, route.pattern, Document{document});
+            continue;
+        }
+        const Bound handler{&services, route.handle};
+        router.add(route.method, route.pattern, handler);
+        if (route.doubled) router.add(route.method, "/v1" + std::string(route.pattern), handler);
+    }
     router.set_options(&handle_preflight);
+    *document = openapi_document(router, services.version); // of all that was added
     return router;
 }
 

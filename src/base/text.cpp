@@ -89,6 +89,46 @@ std::optional<std::vector<std::uint8_t>> from_base64(std::string_view text) {
     return out;
 }
 
+std::string to_base64url(ByteSpan bytes) {
+    std::string out = to_base64(bytes);
+    while (out.ends_with('='))
+        out.pop_back();
+    for (char& c : out) {
+        if (c == '+') c = '-';
+        if (c == '/') c = '_';
+    }
+    return out;
+}
+
+std::optional<std::vector<std::uint8_t>> from_base64url(std::string_view text) {
+    std::string plain(text);
+    for (char& c : plain) {
+        if (c == '+' || c == '/' || c == '=') return std::nullopt;
+        if (c == '-') c = '+';
+        if (c == '_') c = '/';
+    }
+    if (plain.size() % 4 == 1) return std::nullopt;
+    while (plain.size() % 4 != 0)
+        plain += '=';
+    return from_base64(plain);
+}
+
+std::string to_base32(ByteSpan bytes) {
+    static constexpr std::string_view kAlphabet = "abcdefghijklmnopqrstuvwxyz234567";
+    std::string out;
+    out.reserve((bytes.size() * 8 + 4) / 5);
+    std::uint32_t word = 0;
+    unsigned n_bits = 0;
+    for (const std::uint8_t byte : bytes) {
+        word = (word << 8 | byte) & 0xfff; // at most 4 old bits are still wanted
+        n_bits += 8;
+        for (; n_bits >= 5; n_bits -= 5)
+            out += kAlphabet[word >> (n_bits - 5) & 31];
+    }
+    if (n_bits > 0) out += kAlphabet[word << (5 - n_bits) & 31];
+    return out;
+}
+
 bool is_utf8(std::string_view text) noexcept {
     const auto* at = reinterpret_cast<const unsigned char*>(text.data());
     const auto* const end = at + text.size();

@@ -305,6 +305,37 @@ void add_keys(CLI::App& app, Arguments& a, SettingFlags& flags) {
     revoke->final_callback([&a] { a.verb = Verb::keys_revoke; });
 }
 
+void add_verify_response(CLI::App& app, Arguments& a) {
+    CLI::App* verb = app.add_subcommand("verify-response",
+                                        "check hash, signature and statement of a saved response");
+    verb->footer("Example:\n"
+                 "  curl -sN -D head -o body URL/v1/chat/completions ...\n"
+                 "  darkbloom verify-response --headers head --body body --url URL\n"
+                 "A file is '-' for the standard input. Exit code 0: verified; 1: not.");
+    CLI::Option* dump =
+        verb->add_option("dump", a.verify.dump, "what curl -i wrote, or a stream alone")
+            ->type_name("");
+    CLI::Option* body =
+        verb->add_option("--body", a.verify.body, "the body alone")->type_name("")->excludes(dump);
+    verb->add_option("--headers", a.verify.headers, "what curl -D wrote")
+        ->type_name("")
+        ->needs(body);
+    verb->add_option("--request", a.verify.request, "the request's body, to be compared")
+        ->type_name("");
+    CLI::Option* key = verb->add_option("--key", a.verify.key,
+                                        "the key that must have signed, base64 (SPKI or point)")
+                           ->type_name("");
+    verb->add_option("--url", a.verify.url, "a node that is trusted to know the machine's key")
+        ->type_name("")
+        ->excludes(key);
+    verb->add_flag("--json", a.json, "machine-readable");
+    verb->final_callback([&a] {
+        if (a.verify.dump.empty() && a.verify.body.empty())
+            throw CLI::RequiredError("a dump or --body");
+        a.verb = Verb::verify_response;
+    });
+}
+
 } // namespace
 
 Arguments parse_arguments(int argc, char** argv) {
@@ -322,6 +353,7 @@ Arguments parse_arguments(int argc, char** argv) {
     add_doctor(app, arguments, flags);
     add_bench(app, arguments, flags);
     add_keys(app, arguments, flags);
+    add_verify_response(app, arguments);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& failure) {

@@ -28,6 +28,8 @@ int run(const Arguments& arguments) {
     case Verb::keys_list:
     case Verb::keys_revoke:
         return run_keys(arguments);
+    case Verb::verify_response:
+        return run_verify_response(arguments);
     }
     return 2;
 }

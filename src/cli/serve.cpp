@@ -53,6 +53,12 @@ Result<> check_choices(const Settings& settings) {
                      fmt::format("engine.speculation: {} is none of auto, lookup and off",
                                  bloom::quoted(mode))};
     }
+    if (const std::string& serial = settings.text("provider.serial");
+        serial != "derived" && serial != "chassis") {
+        return Error{Code::invalid_argument,
+                     fmt::format("provider.serial: {} is neither derived nor chassis",
+                                 bloom::quoted(serial))};
+    }
     if (settings.text("serve.tls_certificate").empty() != settings.text("serve.tls_key").empty()) {
         return Error{Code::invalid_argument,
                      "serve.tls_certificate and serve.tls_key go together; one is missing"};
@@ -89,6 +95,7 @@ Result<node::NodeOptions> node_options(const Settings& settings) {
     if (!listen) return std::unexpected(std::move(listen).error().with_context("serve.listen"));
     options.listen = *listen;
     options.data_dir = data_dir_of(settings);
+    options.serial = settings.text("provider.serial");
     if (const char* key = std::getenv("DARKBLOOM_OWNER_KEY")) options.owner_key = key;
     for (const std::string& text : settings.list("engine.model")) {
         provider::ModelSource model = provider::ModelSource::parse(text);

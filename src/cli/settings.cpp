@@ -183,6 +183,8 @@ const std::vector<Setting>& all_settings() {
          "browser origins allowed besides localhost"},
         {"serve.list_catalog", "--list-catalog", "DARKBLOOM_LIST_CATALOG", Kind::flag, "false",
          "list catalog models that nobody serves, for nodes that others join"},
+        {"provider.serial", "--provider-serial", "DARKBLOOM_PROVIDER_SERIAL", Kind::text, "derived",
+         "derived (from the identity key) or chassis (the machine's own): what requests pin"},
         {"log.level", "--log-level", "DARKBLOOM_LOG_LEVEL", Kind::text, "info",
          "trace, debug, info, warn, error or off"},
         {"log.format", "--log-format", "DARKBLOOM_LOG_FORMAT", Kind::text, "text", "text or json"},

@@ -4,7 +4,8 @@
 namespace bloom::dialect {
 
 const Dialect& dialect_of(gen::Dialect id) noexcept {
-    for (const Dialect* dialect : {&kOpenAiChat}) {
+    for (const Dialect* dialect :
+         {&kOpenAiChat, &kOpenAiCompletions, &kOpenAiResponses, &kAnthropicMessages}) {
         if (dialect->id == id) return *dialect;
     }
     BLOOM_CHECK(false);

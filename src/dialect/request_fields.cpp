@@ -14,6 +14,7 @@ constexpr std::size_t kMaxStops = 16;
 constexpr std::size_t kMaxStopBytes = 512;
 constexpr std::size_t kMaxLogitBias = 1024;
 constexpr std::size_t kMaxSerials = 64;
+constexpr std::int64_t kMaxChoices = 8;
 constexpr std::int32_t kDefaultMaxTokens = 8192;
 constexpr std::int64_t kMaxTokenLimit = std::numeric_limits<std::int32_t>::max();
 
@@ -162,6 +163,50 @@ Parsed<bool> read_routing(const json::Member& m, gen::Routing& routing) {
         if (std::ranges::find(known, serial) == known.end()) known.push_back(std::move(serial));
     }
     return true;
+}
+
+Parsed<bool> read_delivery(const json::Member& m, gen::Generation& g) {
+    if (m.key == "stream") {
+        BLOOM_PARSE(g.render.stream, read_bool(m.value, m.key));
+    } else if (m.key == "stream_options") {
+        const auto options = m.value.as_object();
+        if (!options) return refuse_type(m.key, "an object", m.value);
+        if (const auto usage = options->find("include_usage"); usage && !usage->is_null()) {
+            BLOOM_PARSE(g.render.include_usage, read_bool(*usage, "stream_options.include_usage"));
+        }
+    } else if (m.key == "stop") {
+        BLOOM_PARSE(g.limits.stop, read_stop(m.value, m.key));
+    } else if (m.key == "reasoning_effort") {
+        BLOOM_PARSE_VOID(read_effort(m.value, m.key, g.tmpl));
+    } else if (m.key == "reasoning_format") {
+        BLOOM_PARSE(const std::string format, read_string(m.value, m.key));
+        if (format == "parsed") {
+            g.render.reasoning = gen::ReasoningMode::parsed;
+        } else if (format == "hidden") {
+            g.render.reasoning = gen::ReasoningMode::hidden;
+        } else if (format == "raw") {
+            g.render.reasoning = gen::ReasoningMode::raw;
+        } else {
+            return refuse(m.key,
+                          "Invalid 'reasoning_format': expected 'parsed', 'hidden' or 'raw'.");
+        }
+    } else if (m.key == "chat_template_kwargs") {
+        const auto kwargs = m.value.as_object();
+        if (!kwargs) return refuse_type(m.key, "an object", m.value);
+        if (const auto thinking = kwargs->find("enable_thinking");
+            thinking && !thinking->is_null()) {
+            BLOOM_PARSE(g.tmpl.enable_thinking,
+                        read_bool(*thinking, "chat_template_kwargs.enable_thinking"));
+        }
+    } else {
+        return false;
+    }
+    return true;
+}
+
+Parsed<std::int32_t> read_choices(const json::Value& value, std::string_view param) {
+    BLOOM_PARSE(const std::int64_t n, read_int(value, param, 1, kMaxChoices));
+    return static_cast<std::int32_t>(n);
 }
 
 Parsed<std::int64_t> read_token_limit(const json::Member& m) {

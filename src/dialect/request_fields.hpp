@@ -29,6 +29,13 @@ Parsed<void> read_effort(const json::Value& value, std::string_view param,
 /// provider_serial and provider_serials (consumer API section 4.10). True when the member was one.
 Parsed<bool> read_routing(const json::Member& m, gen::Routing& routing);
 
+/// How the answer is delivered: stream, stream_options, stop, and of reasoning how much there shall
+/// be and where it goes. True when the member was one.
+Parsed<bool> read_delivery(const json::Member& m, gen::Generation& g);
+
+/// `n`: how many answers to one prompt, up to 8.
+Parsed<std::int32_t> read_choices(const json::Value& value, std::string_view param);
+
 /// A bound on tokens: what no model reaches is cut in silence; 0 means unset (consumer API sections
 /// 4.2 and 4.3).
 Parsed<std::int64_t> read_token_limit(const json::Member& m);

@@ -45,6 +45,7 @@ EngineInfo describe(const ModelFile& file, const PromptMaker& prompts, const Gra
     info.macs_per_token = graph.macs_per_token();
     info.has_chat_template = prompts.has_template();
     info.has_thinking_switch = prompts.has_thinking_switch();
+    info.has_reasoning_effort = prompts.has_reasoning_effort();
     info.state = graph.state();
     for (const compute::KvGroupSpec& g : info.state.groups)
         info.kv_bytes_per_token += compute::page_bytes(g) / kPage;

@@ -33,6 +33,7 @@ struct Choice {
     std::int32_t n_generated = 0;
     std::int32_t max_new = 0;
     bool done = false;
+    std::string echo; ///< to show before the first token
     Sampler sampler;
     ChoiceOutput output;
     PromptLookup lookup = {};
@@ -137,6 +138,7 @@ private:
         std::int32_t n_drafts;  ///< guesses in the step
         std::int32_t n_true;    ///< of them, those that came true so far
         std::int32_t token;
+        DrawnLogprobs told; ///< of choices that want them
     };
 
     /// Who a sequence belongs to.
@@ -181,7 +183,9 @@ private:
     void collect_draws(const Batcher::Step& step);
     void draw_tokens();
     void take_draws(const Batcher::Step& step);
-    void take_token(Request& request, Choice& choice, std::int32_t token);
+    void take_token(Request& request, Choice& choice, std::int32_t token,
+                    const DrawnLogprobs* told);
+    gen::TokenLogprob logprob_of(std::int32_t token, const DrawnLogprobs& told) const;
     void finish_choice(Request& request, Choice& choice, gen::Finish finish);
     void own(SeqId seq, Request& request, Choice& choice);
 

@@ -19,7 +19,7 @@ std::uint64_t mix(std::uint64_t z) noexcept {
 }
 
 std::size_t n_prompts(const gen::Generation& g) noexcept {
-    return g.messages.empty() ? g.prompts.size() : 1;
+    return g.messages.empty() ? g.prompts.size() + g.token_prompts.size() : 1;
 }
 
 std::size_t input_bytes(const gen::Generation& g) noexcept {
@@ -34,6 +34,8 @@ std::size_t input_bytes(const gen::Generation& g) noexcept {
     for (const gen::ToolDefinition& tool : g.tmpl.tools)
         n += tool.description.size() + tool.parameters.size();
     for (const std::string& p : g.prompts)
+        n += p.size();
+    for (const std::vector<std::int32_t>& p : g.token_prompts)
         n += p.size();
     return n;
 }
@@ -220,8 +222,13 @@ std::size_t EngineImpl::prepare(Request& request) {
 void EngineImpl::make_choices(Request& request, std::vector<Prompt> prompts) {
     const gen::Generation& g = *request.generation;
     request.choices.reserve(prompts.size() * static_cast<std::size_t>(g.n_choices));
-    OutputOptions output{!g.messages.empty(), g.render.reasoning, {}, request.stops};
-    if (output.chat) output.parser = prompts_.parser_options(g);
+    OutputOptions output;
+    output.chat = !g.messages.empty();
+    output.one_call = output.chat && !g.tmpl.parallel_tool_calls;
+    output.logprobs = g.sampling.logprobs;
+    output.reasoning = g.render.reasoning;
+    output.parser = prompts_.parser_options(g);
+    output.stops = request.stops;
     gen::Sampling sampling = g.sampling;
     for (const std::int32_t id : prompts_.tokenizer()->suppressed_ids())
         sampling.logit_bias.push_back({id, -std::numeric_limits<float>::infinity()});
@@ -230,10 +237,10 @@ void EngineImpl::make_choices(Request& request, std::vector<Prompt> prompts) {
         output.parser.in_reasoning = prompts[p].in_reasoning;
         for (std::int32_t j = 0; j < g.n_choices; ++j) {
             const std::int32_t index = first + j;
-            auto choice = std::make_unique<Choice>(
-                Choice{index, static_cast<std::int32_t>(p), SeqId::none, 0, 0, false,
-                       Sampler(sampling, request.seed, static_cast<std::uint32_t>(index)),
-                       ChoiceOutput(prompts_.tokenizer(), output)});
+            auto choice = std::make_unique<Choice>(Choice{
+                index, static_cast<std::int32_t>(p), SeqId::none, 0, 0, false, prompts[p].echo,
+                Sampler(sampling, request.seed, static_cast<std::uint32_t>(index)),
+                ChoiceOutput(prompts_.tokenizer(), output)});
             const auto left = info_.ctx_len - static_cast<std::int32_t>(prompts[p].ids.size());
             choice->max_new = std::min(std::max(g.limits.max_tokens, 1), left);
             choice->sampler.observe_prompt(prompts[p].ids);

@@ -2,6 +2,7 @@
 #include <bit>
 #include <new>
 #include <numeric>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -159,7 +160,8 @@ void EngineImpl::compute_step(std::int64_t now_ms) {
 void EngineImpl::take_draws(const Batcher::Step& step) {
     std::size_t n_left = 0;
     for (Draw& d : draws_) {
-        take_token(*d.request, *d.choice, d.token);
+        take_token(*d.request, *d.choice, d.token,
+                   d.choice->sampler.tells_logprobs() ? &d.told : nullptr);
         const bool guessed = d.n_true < d.n_drafts;
         const bool came_true =
             guessed && step.tokens[static_cast<std::size_t>(d.draft_row)] == d.token;
@@ -195,8 +197,14 @@ void EngineImpl::collect_draws(const Batcher::Step& step) {
     for (const Batcher::Item& item : step.items) {
         if (item.logit_row < 0) continue;
         const Owner first = owner(item.seq);
-        draws_.push_back(
-            {first.request, first.choice, item.logit_row, item.row + 1, item.n_logits - 1, 0, -1});
+        draws_.push_back({first.request,
+                          first.choice,
+                          item.logit_row,
+                          item.row + 1,
+                          item.n_logits - 1,
+                          0,
+                          -1,
+                          {}});
         if (first.choice->n_generated > 0) continue;
         // The prompt is computed: the other choices of it go their own ways from here.
         const auto copy = [&](std::size_t group, std::int32_t from, std::int32_t to) {
@@ -208,7 +216,7 @@ void EngineImpl::collect_draws(const Batcher::Step& step) {
                 continue;
             }
             own(batcher_.fork(item.seq, copy), *first.request, *other);
-            draws_.push_back({first.request, other.get(), item.logit_row, 0, 0, 0, -1});
+            draws_.push_back({first.request, other.get(), item.logit_row, 0, 0, 0, -1, {}});
         }
     }
 }
@@ -234,7 +242,8 @@ void EngineImpl::draw_tokens() {
     }
     const auto draw = [&](std::uint32_t i, SamplerScratch& scratch) {
         Draw& d = draws_[i];
-        d.token = d.choice->sampler.sample(backend_->read_logits(d.logit_row), n_valid, scratch);
+        d.token = d.choice->sampler.sample(backend_->read_logits(d.logit_row), n_valid, scratch, {},
+                                           &d.told);
     };
     if (!weighted_.empty()) reserve_scratch();
     if (weighted_.size() <= 1) {
@@ -252,7 +261,24 @@ void EngineImpl::draw_tokens() {
     });
 }
 
-void EngineImpl::take_token(Request& request, Choice& choice, std::int32_t token) {
+gen::TokenLogprob EngineImpl::logprob_of(std::int32_t token, const DrawnLogprobs& told) const {
+    const text::Tokenizer& tokenizer = *prompts_.tokenizer();
+    gen::TokenLogprob out{token, told.logprob, std::string(tokenizer.bytes_of(token)), {}};
+    out.top.reserve(static_cast<std::size_t>(told.n_top));
+    for (std::size_t i = 0; i < static_cast<std::size_t>(told.n_top); ++i) {
+        out.top.push_back(
+            {told.ids[i], told.logprobs[i], std::string(tokenizer.bytes_of(told.ids[i])), {}});
+    }
+    return out;
+}
+
+void EngineImpl::take_token(Request& request, Choice& choice, std::int32_t token,
+                            const DrawnLogprobs* told) {
+    if (choice.n_generated == 0 && !choice.echo.empty()) {
+        gen::Event& e = push_event(request, gen::EventKind::text_delta);
+        e.choice = choice.index;
+        e.text = std::exchange(choice.echo, {});
+    }
     choice.sampler.accept(token);
     ++choice.n_generated;
     const std::int64_t reasoning_before = choice.output.reasoning_tokens();
@@ -263,12 +289,15 @@ void EngineImpl::take_token(Request& request, Choice& choice, std::int32_t token
     const std::size_t n_events = request.events.size();
     if (ends) {
         choice.output.push_end();
+    } else if (told != nullptr) {
+        gen::TokenLogprob logprob = logprob_of(token, *told);
+        choice.output.push(token, choice.index, request.events, &logprob);
     } else {
         choice.output.push(token, choice.index, request.events);
     }
     has_events_ |= request.events.size() != n_events;
     request.usage.reasoning_tokens += choice.output.reasoning_tokens() - reasoning_before;
-    if (ends || choice.output.stopped()) {
+    if (ends || choice.output.stopped() || choice.output.call_over()) {
         finish_choice(request, choice, gen::Finish::stop); // or tool_calls, see there
     } else if (choice.n_generated >= choice.max_new) {
         finish_choice(request, choice, gen::Finish::length);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <bloom/text/detokenizer.hpp>
 #include <bloom/text/vocab.hpp>
 
 namespace bloom::engine {
@@ -38,6 +39,23 @@ text::OutputFormat format_of(Arch arch) noexcept {
     return text::OutputFormat::plain;
 }
 
+/// Whether a raw prompt begins the model's thinking itself, as templates do.
+bool opens_thinking(std::string_view text, text::OutputFormat format) noexcept {
+    const std::size_t last = text.find_last_not_of(" \t\r\n");
+    const std::string_view open =
+        format == text::OutputFormat::gemma ? "<|channel>thought" : "<think>";
+    return last != std::string_view::npos && text.substr(0, last + 1).ends_with(open);
+}
+
+/// Bytes of tokens as text.
+std::string as_text(std::string_view bytes) {
+    text::Utf8Stream stream;
+    std::string out;
+    stream.push(bytes, out);
+    stream.finish(out);
+    return out;
+}
+
 } // namespace
 
 Result<PromptMaker> PromptMaker::create(const ModelFile& file, std::int32_t render_ms_max) {
@@ -57,9 +75,11 @@ Result<PromptMaker> PromptMaker::create(const ModelFile& file, std::int32_t rend
         source = text::builtin_chat_template(
             [&](std::string_view text) { return tokenizer.token_id(text).has_value(); });
     }
-    if (source.empty()) return out;
-    BLOOM_TRY(out.template_, text::ChatTemplate::create(source, name, template_options(tokenizer)));
-    out.format_ = out.template_->output_format();
+    if (!source.empty()) {
+        BLOOM_TRY(out.template_,
+                  text::ChatTemplate::create(source, name, template_options(tokenizer)));
+        out.format_ = out.template_->output_format();
+    }
     if (out.format_ == text::OutputFormat::plain) out.format_ = format_of(file.config().arch);
     for (const std::string_view tag : text::tags_of(out.format_)) {
         const std::optional<std::int32_t> id = tokenizer.token_id(tag);
@@ -94,16 +114,44 @@ Result<Prompt> PromptMaker::chat(const gen::Generation& generation) const {
     return prompt;
 }
 
+Result<Prompt> PromptMaker::from_ids(std::span<const std::int32_t> ids, bool echo) const {
+    const std::int32_t n = tokenizer_->n_tokens();
+    for (const std::int32_t id : ids) {
+        if (id >= 0 && id < n) continue;
+        return Error{Code::invalid_argument,
+                     fmt::format("token id {} of the prompt is outside 0 to {}", id, n - 1)};
+    }
+    Prompt prompt;
+    prompt.ids.assign(ids.begin(), ids.end());
+    const std::string text = tokenizer_->decode(ids, true);
+    prompt.in_reasoning = opens_thinking(text, format_);
+    if (echo) prompt.echo = as_text(text);
+    return prompt;
+}
+
+Result<Prompt> PromptMaker::from_text(std::string_view text, bool echo) const {
+    Prompt prompt;
+    BLOOM_OK(tokenizer_->encode(text, {}, prompt.ids));
+    prompt.in_reasoning = opens_thinking(text, format_);
+    if (echo) prompt.echo = as_text(text);
+    return prompt;
+}
+
 Result<std::vector<Prompt>> PromptMaker::prepare(const gen::Generation& generation) const {
     std::vector<Prompt> out;
     if (!generation.messages.empty()) {
         BLOOM_TRY(Prompt prompt, chat(generation));
         out.push_back(std::move(prompt));
     }
+    const bool raw = generation.messages.empty();
     for (const std::string& text : generation.prompts) {
-        if (!generation.messages.empty()) break;
-        Prompt prompt;
-        BLOOM_OK(tokenizer_->encode(text, {}, prompt.ids));
+        if (!raw) break;
+        BLOOM_TRY(Prompt prompt, from_text(text, generation.echo));
+        out.push_back(std::move(prompt));
+    }
+    for (const std::vector<std::int32_t>& ids : generation.token_prompts) {
+        if (!raw) break;
+        BLOOM_TRY(Prompt prompt, from_ids(ids, generation.echo));
         out.push_back(std::move(prompt));
     }
     for (Prompt& prompt : out) {
@@ -122,6 +170,8 @@ text::OutputParserOptions PromptMaker::parser_options(const gen::Generation& gen
     options.format = format_;
     options.tag_tokens = tags_;
     options.raw_reasoning = generation.render.reasoning == gen::ReasoningMode::raw;
+    options.thinks_first = generation.messages.empty();
+    if (options.thinks_first) return options;
     if (generation.tmpl.tool_choice != gen::ToolChoice::none) options.tools = generation.tmpl.tools;
     return options;
 }

@@ -4,6 +4,9 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include <bloom/base/result.hpp>
@@ -19,6 +22,7 @@ namespace bloom::engine {
 struct Prompt {
     std::vector<std::int32_t> ids;
     bool in_reasoning = false; ///< the template has opened the thinking already
+    std::string echo;          ///< what each answer begins with, see gen::Generation::echo
 };
 
 /// Template and tokenizer of one model.
@@ -35,8 +39,12 @@ public:
 
     bool has_thinking_switch() const { return template_ && template_->has_thinking_switch(); }
 
-    /// All prompts of a request, in order. Errors: invalid_argument with a sentence for the client
-    /// (the template's own words where it refuses); others name what the template could not do.
+    bool has_reasoning_effort() const { return template_ && template_->has_reasoning_effort(); }
+
+    /// All prompts of a request, in order: that of its messages, or else its texts and then its
+    /// token ids. Errors: invalid_argument with a sentence for the client (the template's own words
+    /// where it refuses, an id outside of the vocabulary); others name what the template could not
+    /// do.
     Result<std::vector<Prompt>> prepare(const gen::Generation& generation) const;
 
     /// How answers to this request are to be parsed, in_reasoning apart.
@@ -44,6 +52,8 @@ public:
 
 private:
     Result<Prompt> chat(const gen::Generation& generation) const;
+    Result<Prompt> from_text(std::string_view text, bool echo) const;
+    Result<Prompt> from_ids(std::span<const std::int32_t> ids, bool echo) const;
 
     std::shared_ptr<const text::Tokenizer> tokenizer_;
     std::optional<text::ChatTemplate> template_;

@@ -1,6 +1,8 @@
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <utility>
 
@@ -30,6 +32,63 @@ std::uint64_t mix(std::uint64_t z) noexcept {
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
     return z ^ (z >> 31);
+}
+
+/// All bits of four floats, by a nibble of a mask.
+constexpr auto kNibbles = [] {
+    std::array<std::array<std::uint32_t, 4>, 16> out{};
+    for (std::size_t nibble = 0; nibble < out.size(); ++nibble) {
+        for (std::size_t i = 0; i < 4; ++i)
+            out[nibble][i] = ((nibble >> i) & 1) != 0 ? 0xffff'ffffU : 0;
+    }
+    return out;
+}();
+
+/// Four logits, -infinity where their bit is not set. The compiler makes one vector of it.
+void forbid_four(float* logits, std::uint64_t bits) noexcept {
+    constexpr auto kForbidden =
+        std::bit_cast<std::uint32_t>(-std::numeric_limits<float>::infinity());
+    const std::array<std::uint32_t, 4>& keep = kNibbles[bits & 15];
+    std::uint32_t values[4];
+    std::memcpy(values, logits, sizeof values);
+    for (std::size_t i = 0; i < 4; ++i)
+        values[i] = (values[i] & keep[i]) | (kForbidden & ~keep[i]);
+    std::memcpy(logits, values, sizeof values);
+}
+
+bool allows(std::span<const std::uint64_t> mask, std::size_t token) noexcept {
+    return token / 64 < mask.size() && ((mask[token / 64] >> (token % 64)) & 1) != 0;
+}
+
+/// -infinity for everything that the mask leaves out, whatever its logit.
+void forbid(std::span<float> logits, std::span<const std::uint64_t> mask) noexcept {
+    constexpr float kForbidden = -std::numeric_limits<float>::infinity();
+    for (std::size_t first = 0; first < logits.size(); first += 64) {
+        const std::span<float> part =
+            logits.subspan(first, std::min<std::size_t>(64, logits.size() - first));
+        const std::uint64_t bits = first / 64 < mask.size() ? mask[first / 64] : 0;
+        if (bits == ~std::uint64_t{0}) continue;
+        if (bits == 0) {
+            std::ranges::fill(part, kForbidden);
+            continue;
+        }
+        std::size_t i = 0;
+        for (; i + 4 <= part.size(); i += 4)
+            forbid_four(&part[i], bits >> i);
+        for (; i < part.size(); ++i)
+            part[i] = ((bits >> i) & 1) != 0 ? part[i] : kForbidden;
+    }
+}
+
+/// The first token that a mask allows, -1 for none.
+std::int32_t first_allowed(std::span<const std::uint64_t> mask, std::int32_t n_valid) noexcept {
+    for (std::size_t w = 0; w < mask.size(); ++w) {
+        if (mask[w] == 0) continue;
+        const auto token = static_cast<std::int32_t>(64 * w) +
+                           static_cast<std::int32_t>(std::countr_zero(mask[w]));
+        return token < n_valid ? token : -1;
+    }
+    return -1;
 }
 
 /// One row of logits on its way to a token.
@@ -365,7 +424,8 @@ Sampler::Sampler(const gen::Sampling& options, std::uint64_t seed, std::uint32_t
     : options_(options), seed_(seed), choice_(choice) {
     counts_needed_ = options.presence_penalty != 0.0F || options.frequency_penalty != 0.0F ||
                      options.repetition_penalty != 1.0F;
-    plain_greedy_ = options.temperature <= 0.0F && !counts_needed_ && options.logit_bias.empty();
+    plain_greedy_ = options.temperature <= 0.0F && !counts_needed_ && options.logit_bias.empty() &&
+                    !options.logprobs;
 }
 
 void Sampler::observe_prompt(std::span<const std::int32_t> tokens) {
@@ -397,15 +457,51 @@ void Sampler::adjust(std::span<float> logits) const {
 }
 
 std::int32_t Sampler::sample(std::span<const float> all, std::int32_t n_valid,
-                             SamplerScratch& scratch) const {
+                             SamplerScratch& scratch, std::span<const std::uint64_t> mask,
+                             DrawnLogprobs* told) const {
     BLOOM_CHECK(n_valid > 0);
     BLOOM_CHECK(static_cast<std::size_t>(n_valid) <= all.size());
     std::span<const float> logits = all.first(static_cast<std::size_t>(n_valid));
-    if (counts_needed_ || !options_.logit_bias.empty()) {
+    if (counts_needed_ || !options_.logit_bias.empty() || !mask.empty()) {
         scratch.logits.assign(logits.begin(), logits.end());
         adjust(scratch.logits);
+        if (!mask.empty()) forbid(scratch.logits, mask);
         logits = scratch.logits;
     }
+    std::int32_t token = draw(logits, scratch);
+    if (!mask.empty() && !allows(mask, static_cast<std::size_t>(token)))
+        token = first_allowed(mask, n_valid);
+    if (told != nullptr && options_.logprobs && token >= 0) tell(logits, token, scratch, *told);
+    return token;
+}
+
+/// The largest logits are the likeliest tokens: the row is ranked as it is.
+void Sampler::tell(std::span<const float> logits, std::int32_t token, const SamplerScratch& scratch,
+                   DrawnLogprobs& told) const {
+    const auto n = static_cast<std::int64_t>(logits.size());
+    float largest = 0;
+    double sum = 0;
+    scratch.table->softmax_stats(logits.data(), n, &largest, &sum);
+    const double log_sum = static_cast<double>(largest) + std::log(sum);
+    const auto logprob = [&](float logit) {
+        const double p = static_cast<double>(logit) - log_sum;
+        // Neither bound nor NaN leaves: a row may be anything.
+        return p > static_cast<double>(kLeastLogprob) ? static_cast<float>(std::min(p, 0.0))
+                                                      : kLeastLogprob;
+    };
+    told.logprob = logprob(logits[static_cast<std::size_t>(token)]);
+    told.n_top = 0;
+    const std::int32_t wanted = std::clamp(options_.top_logprobs, 0, kMaxTopLogprobs);
+    if (wanted == 0) return;
+    std::array<float, kMaxTopLogprobs> values{};
+    told.n_top = static_cast<std::int32_t>(scratch.table->top_k(
+        logits.data(), n, std::min<std::int64_t>(wanted, n), told.ids.data(), values.data()));
+    for (std::size_t i = 0; i < static_cast<std::size_t>(told.n_top); ++i)
+        told.logprobs[i] = logprob(values[i]);
+}
+
+std::int32_t Sampler::draw(std::span<const float> logits, SamplerScratch& scratch) const {
+    const auto n_valid = static_cast<std::int32_t>(logits.size());
     const kernels::KernelTable& table = *scratch.table;
     const std::int64_t best = table.argmax(logits.data(), n_valid);
     const float largest = logits[static_cast<std::size_t>(best)];

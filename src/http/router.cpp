@@ -155,6 +155,17 @@ Router::Match Router::match(Method method, std::string_view path) const {
     return out;
 }
 
+void Router::visit(FunctionRef<void(Method, std::string_view)> visitor) const {
+    for (const auto* list : {&exact_, &patterns_}) {
+        for (const auto& route : *list) {
+            for (std::size_t i = 0; i < kMethodCount; ++i) {
+                const auto method = static_cast<Method>(i);
+                if (route->methods.has(method)) visitor(method, route->pattern);
+            }
+        }
+    }
+}
+
 std::string allow_value(MethodSet methods) {
     std::string out;
     for (std::size_t i = 0; i < kMethodCount; ++i) {

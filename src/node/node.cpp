@@ -92,7 +92,7 @@ private:
     // built before the shards run
     std::optional<store::Database> db_;
     std::optional<Snapshot<auth::KeyTable>> keys_;
-    registry::ProviderIdentity identity_;
+    Identity identity_;
     registry::Registry registry_;
     scheduler::PermissiveAdmission admission_;
     std::optional<api::Services> services_;
@@ -161,11 +161,13 @@ Result<> Node::open_store() {
     }
     BLOOM_TRY(auto table, auth::KeyTable::load(key_store));
     keys_.emplace(std::move(table));
-    BLOOM_TRY(identity_, make_identity(*db_));
+    BLOOM_TRY(identity_,
+              make_identity(options_.data_dir, options_.serial, version(), unix_seconds()));
     services_.emplace(registry_, admission_, *keys_);
     services_->cors = api::CorsPolicy(options_.cors_origins);
     services_->version = std::string(version());
     services_->list_catalog = options_.list_catalog;
+    services_->attestation = identity_.attestation.get();
     router_.emplace(api::make_router(*services_));
     return {};
 }
@@ -174,8 +176,8 @@ Result<> Node::start_provider(rt::ShardSet& shards) {
     bool needs_engine = options_.models.empty();
     for (const ModelSpec& model : options_.models) {
         if (model.source == provider::kNullModel) {
-            registry_.add(provider::make_null_link(identity_, model.alias.empty() ? model.source
-                                                                                  : model.alias));
+            registry_.add(provider::make_null_link(
+                identity_.provider, model.alias.empty() ? model.source : model.alias));
         } else {
             needs_engine = true;
         }
@@ -198,7 +200,7 @@ Result<> Node::start_provider(rt::ShardSet& shards) {
     std::array<std::uint8_t, sizeof local.seed_base> seed{};
     crypto::random_bytes(seed);
     local.seed_base = load_le<std::uint64_t>(seed.data());
-    BLOOM_TRY(local_, provider::LocalProvider::start(shards, identity_, local));
+    BLOOM_TRY(local_, provider::LocalProvider::start(shards, identity_.provider, local));
     registry_.add(local_);
     return {};
 }

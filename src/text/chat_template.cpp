@@ -278,6 +278,9 @@ Result<RenderedPrompt> ChatTemplate::render(const gen::Generation& request,
         globals.emplace_back(trusted("enable_thinking"),
                              Value::boolean(*request.tmpl.enable_thinking));
     }
+    if (!request.tmpl.reasoning_effort.empty() && has_reasoning_effort()) {
+        globals.emplace_back(trusted("reasoning_effort"), user(request.tmpl.reasoning_effort));
+    }
     jinja::RenderLimits limits;
     limits.max_output_bytes = std::min(jinja::kMaxOutputBytes,
                                        kOutputPerInput * input_bytes(request) + kOutputSlackBytes);

@@ -30,7 +30,7 @@ describe('openai', () => {
     assert.equal(model.id, MODEL);
     assert.equal(model.provider_count, 1);
     assert.equal(model.context_length, 65536);
-    assert.deepEqual(model.supported_features, ['reasoning']);
+    assert.deepEqual(model.supported_features, ['tools', 'json_mode', 'structured_outputs', 'logprobs', 'reasoning']);
     await assert.rejects(client.models.retrieve('no/such-model'), OpenAI.NotFoundError);
   });
 
@@ -133,10 +133,11 @@ describe('openai', () => {
       [{ temperature: 3 }, 'temperature', 'invalid_value'],
       [{ max_tokens: -1 }, 'max_tokens', 'invalid_value'],
       [{ messages: [] }, 'messages', 'invalid_value'],
-      [{ n: 2 }, 'n', 'unsupported_parameter'],
-      [{ logprobs: true }, 'logprobs', 'unsupported_parameter'],
-      [{ tools: [{ type: 'function', function: { name: 'f' } }] }, 'tools', 'unsupported_parameter'],
-      [{ response_format: { type: 'json_object' } }, 'response_format', 'unsupported_parameter'],
+      [{ n: 9 }, 'n', 'invalid_value'],
+      [{ top_logprobs: 3 }, 'top_logprobs', 'invalid_value'],
+      [{ tools: [{ type: 'function', function: {} }] }, 'tools[0].function.name', 'missing_required_parameter'],
+      [{ response_format: { type: 'xml' } }, 'response_format.type', 'invalid_value'],
+      [{ prediction: { type: 'content', content: 'x' } }, 'prediction', 'unsupported_parameter'],
     ]) {
       await assert.rejects(create(client, body), (e) => {
         assert.ok(e instanceof OpenAI.BadRequestError, `${param}: ${e}`);

@@ -19,6 +19,8 @@ struct Answer {
     std::map<int, std::string> reasoning;
     std::map<int, gen::Finish> finish;
     std::map<int, std::string> stop;
+    std::map<int, std::vector<gen::TokenLogprob>> logprobs; ///< of the text
+    std::map<int, std::vector<std::string>> calls;          ///< name and arguments of each
     gen::Usage started;
     gen::Usage usage;
     gen::Failure failure = gen::Failure::none;
@@ -43,6 +45,14 @@ public:
                 break;
             case gen::EventKind::text_delta:
                 a.text[e.choice] += e.text;
+                a.logprobs[e.choice].insert(a.logprobs[e.choice].end(), e.logprobs.begin(),
+                                            e.logprobs.end());
+                break;
+            case gen::EventKind::tool_begin:
+                a.calls[e.choice].push_back(e.text);
+                break;
+            case gen::EventKind::tool_args:
+                a.calls[e.choice].back() += e.text;
                 break;
             case gen::EventKind::reasoning_delta:
                 a.reasoning[e.choice] += e.text;

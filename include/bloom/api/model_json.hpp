@@ -41,6 +41,10 @@ void append_catalog_entry(std::string& out, const registry::CatalogEntry& entry)
 /// `{"models":[..]}`: the records of a model type, all of them where `type` is empty.
 std::string catalog_list(const registry::Catalog& catalog, std::string_view type);
 
+/// `GET /v1/pricing` (section 9.6): every id and alias of the catalog by name, and what a model
+/// costs that it does not know.
+std::string price_list(const registry::Catalog& catalog);
+
 /// micro-USD per million tokens as USD for one token, a plain decimal: 50000 is "0.00000005".
 std::string usd_per_token(std::int64_t micro_usd_per_mtok);
 

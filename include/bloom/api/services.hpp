@@ -3,11 +3,14 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include <bloom/api/cors.hpp>
+#include <bloom/attest/node_attestation.hpp>
 #include <bloom/auth/api_key.hpp>
 #include <bloom/base/snapshot.hpp>
+#include <bloom/crypto/digest.hpp>
 #include <bloom/http/router.hpp>
 #include <bloom/http/server.hpp>
 #include <bloom/registry/catalog.hpp>
@@ -15,6 +18,9 @@
 #include <bloom/scheduler/admission.hpp>
 
 namespace bloom::api {
+
+class StoredResponses;
+std::shared_ptr<StoredResponses> make_stored_responses();
 
 /// Times and bounds of inference requests; the defaults are the consumer API's.
 struct InferenceLimits {
@@ -35,7 +41,15 @@ struct Services {
     std::string version = {};
     InferenceLimits limits = {};
     const registry::Catalog* catalog = &registry::Catalog::built_in(); ///< never null
+    /// Of the node itself, which signs what its own links answer; nullptr: nothing is signed.
+    attest::NodeAttestation* attestation = nullptr;
     bool list_catalog = false; ///< entries that nobody serves are in /v1/models, too
+    /// What keys for thinking blocks derive from; another one after every start, since nobody has
+    /// to recognise a block of before.
+    crypto::Sha256 thinking_secret = crypto::random_key();
+
+    /// Responses that their requests want to be kept; never null.
+    std::shared_ptr<StoredResponses> stored = make_stored_responses();
 
     std::atomic<bool> draining{false};
     std::atomic<std::int64_t> n_active{0}; ///< inference requests between admission and settlement

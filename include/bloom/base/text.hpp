@@ -19,6 +19,14 @@ std::string to_base64(ByteSpan bytes);
 /// Strict: padding required, no other characters, no stray bits in the last group.
 std::optional<std::vector<std::uint8_t>> from_base64(std::string_view text);
 
+/// Base64 for URLs and fields, RFC 4648 section 5, without padding.
+std::string to_base64url(ByteSpan bytes);
+/// Strict: no padding, no other characters, no stray bits in the last group.
+std::optional<std::vector<std::uint8_t>> from_base64url(std::string_view text);
+
+/// Base32, RFC 4648 section 6, in lower case and without padding.
+std::string to_base32(ByteSpan bytes);
+
 /// Whether the text is well-formed UTF-8 (no surrogates, no overlong forms, RFC 3629).
 bool is_utf8(std::string_view text) noexcept;
 

@@ -23,6 +23,7 @@ enum class Verb : std::uint8_t {
     keys_create,
     keys_list,
     keys_revoke,
+    verify_response,
 };
 
 /// Flags of the bench verbs; those that a verb does not have keep their defaults.
@@ -60,6 +61,16 @@ struct BenchArguments {
     std::uint64_t seed = 1;
 };
 
+/// Flags of verify-response: files, `-` for the standard input.
+struct VerifyArguments {
+    std::string dump; ///< of curl -i, or a stream alone
+    std::string body;
+    std::string headers;
+    std::string request;
+    std::string key;
+    std::string url;
+};
+
 /// The command line, read. Members that a verb does not have keep their defaults.
 struct Arguments {
     Verb verb = Verb::none;
@@ -88,6 +99,7 @@ struct Arguments {
     std::int32_t top = 10;
 
     BenchArguments bench;
+    VerifyArguments verify;
 
     // keys
     std::string key_id;

@@ -3,9 +3,11 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <bloom/dialect/encoder.hpp>
 #include <bloom/dialect/request_error.hpp>
+#include <bloom/dialect/responses_items.hpp>
 #include <bloom/gen/generation.hpp>
 #include <bloom/json/reader.hpp>
 
@@ -19,6 +21,9 @@ struct Request {
     bool metadata_details = false;    ///< consumer API section 4.9
     bool store = false;               ///< Responses: to be retrieved later
     std::string previous_response_id; ///< Responses: goes before the messages
+    std::string instructions;         ///< Responses: the system message in front of all others
+    /// Responses: the input, where it is to be stored or has to be joined with what was.
+    std::vector<ResponseItem> items;
 };
 
 /// The two shapes of an error body (consumer API sections 3.1 and 3.2).
@@ -34,6 +39,9 @@ struct Dialect {
     std::string (*response_id)(std::string_view job_id) = nullptr;
     /// What keeps a silent stream alive once its first event has been sent; before that, comments.
     std::string_view keep_alive;
+    /// What the node puts right behind a stream's first event, outside the signed bytes; often
+    /// nothing.
+    std::string_view after_first_event = {};
 };
 
 /// Thread: any.
@@ -41,6 +49,9 @@ const Dialect& dialect_of(gen::Dialect id) noexcept;
 
 // The entries of the table, one in each dialect's own file.
 extern const Dialect kOpenAiChat;
+extern const Dialect kOpenAiCompletions;
+extern const Dialect kOpenAiResponses;
+extern const Dialect kAnthropicMessages;
 
 /// Which dialect a body sent to a chat or Responses path is written in: the shape decides, not the
 /// path (consumer API section 5.1).

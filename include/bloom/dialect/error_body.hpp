@@ -12,7 +12,8 @@ void append_openai_error(std::string& out, std::string_view message, std::string
 
 /// Appends `{"type":"error","error":{"type":..,"message":..},"request_id":..}`, the Anthropic
 /// envelope (section 3.2). An empty `request_id`: events in a stream, which have none.
+/// `error_code`: what clients that act on it find in `details`.
 void append_anthropic_error(std::string& out, std::string_view message, std::string_view type,
-                            std::string_view request_id);
+                            std::string_view request_id, std::string_view error_code = {});
 
 } // namespace bloom::dialect

@@ -1,18 +1,15 @@
 #pragma once
 
-#include <bloom/dialect/encoder.hpp>
-#include <bloom/dialect/request_error.hpp>
-#include <bloom/gen/generation.hpp>
-#include <bloom/json/reader.hpp>
+#include <bloom/dialect/dialect.hpp>
 
 namespace bloom::dialect {
 
-/// Reads the body of `POST /v1/chat/completions` (consumer API section 5.1) into a Generation.
-/// Filled are: messages, sampling, limits, template options, routing, and of the RenderSpec what
-/// the body decides (model, stream, include_usage, reasoning). Members are walked in order, the
-/// last duplicate wins, unknown ones are ignored. What this node does not honour and would change
-/// the meaning is refused by name. Lifetime: keeps nothing of the document.
-Parsed<gen::Generation> parse_openai_chat(const json::Value& body);
+/// Reads the body of `POST /v1/chat/completions` (consumer API section 5.1). Filled are: messages,
+/// sampling, limits, template options, output format, routing, and of the RenderSpec what the body
+/// decides. Members are walked in order, the last duplicate wins, unknown ones are ignored. What
+/// this node does not honour and would change the meaning is refused by name.
+/// Lifetime: keeps nothing of the document.
+Parsed<Request> parse_openai_chat(const json::Value& body);
 
 /// Encoder for `chat.completion` and `chat.completion.chunk` (sections 5.2, 5.3).
 std::unique_ptr<Encoder> make_openai_chat_encoder(const gen::RenderSpec& spec);

@@ -5,8 +5,9 @@
 
 namespace bloom::dialect {
 
-/// Why a request body was not accepted (always HTTP 400): one sentence, the member it is about and
-/// a machine code, as the error envelopes want them. Empty `param`: the body as a whole.
+/// Why a request body was not accepted (HTTP 400; `thread_not_found` is 404): one sentence, the
+/// member it is about and a machine code, as the error envelopes want them. Empty `param`: the body
+/// as a whole.
 struct RequestError {
     std::string message;
     std::string param;

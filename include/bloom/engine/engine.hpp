@@ -129,7 +129,8 @@ struct EngineInfo {
     std::int64_t macs_per_token = 0;     ///< multiplications in matrices, the head apart
     std::string kernel_isa;
     bool has_chat_template = false;
-    bool has_thinking_switch = false; ///< requests can turn thinking on or off
+    bool has_thinking_switch = false;  ///< requests can turn thinking on or off
+    bool has_reasoning_effort = false; ///< requests can tell how much
 };
 
 /// One loaded model and everything that generates with it: template, tokenizer, batcher, backend,
@@ -140,6 +141,11 @@ struct EngineInfo {
 /// one `usage` event with the totals, the last. Or failed{class, usage} at any time, the last
 /// event: invalid_request (the template refused, no template), context_length, timeout,
 /// cancelled, overloaded, provider. accepted and refused are the caller's, from submit()'s result.
+///
+/// Log probabilities are those of DrawnLogprobs, on the text deltas whose text their tokens are;
+/// the token that ends a turn has none. With echo each choice of a raw completion begins with a
+/// text delta of its prompt, which counts no tokens. Choices of prompt p are p * n_choices and
+/// following.
 ///
 /// Credit: text goes out as long as the request's choices together have not passed its credit in
 /// bytes; beyond it they pause and cost no computing until add_credit().

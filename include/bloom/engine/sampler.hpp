@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -66,27 +67,49 @@ struct SamplerScratch {
     std::vector<std::uint32_t> ends; ///< of buckets of candidates
 };
 
+/// Alternatives that are told beside a token, at most.
+inline constexpr std::int32_t kMaxTopLogprobs = 20;
+/// What is told of a token without any probability: JSON has no infinity.
+inline constexpr float kLeastLogprob = -9999.0F;
+
+/// How likely a token and its alternatives were: natural logarithms of the softmax over all allowed
+/// tokens after bias, penalties and mask, before temperature and the cuts that follow it. Plain
+/// memory, so that any thread can fill it.
+struct DrawnLogprobs {
+    float logprob = 0;
+    std::int32_t n_top = 0;
+    std::array<std::int32_t, kMaxTopLogprobs> ids{}; ///< the likeliest first, then the lower id
+    std::array<float, kMaxTopLogprobs> logprobs{};
+};
+
 /// Draws the tokens of one choice. In this order: bias; repetition penalty (prompt and output: a
 /// positive logit is divided, another multiplied); frequency and presence penalty (output only);
-/// temperature 0 takes the largest logit; temperature; top_k; top_p over what is left; min_p over
-/// what is left; draw. Among equal logits the lower id comes first, everywhere. Ids from n_valid on
-/// (rows that only pad the embedding) and NaN never win. A draw goes through the tokens by id when
-/// neither top_k nor top_p is in force, otherwise by falling logit, until their sum passes its
-/// number. Weights are e^((logit - largest) / temperature) in f32, relative to e^z at most
-/// (2 + |z|) 2^-23 off; sums run in f64 in an order that the row and the options fix.
-/// Thread: one at a time; different samplers at once with different scratch.
+/// mask; temperature 0 takes the largest logit; temperature; top_k; top_p over what is left; min_p
+/// over what is left; draw. Among equal logits the lower id comes first, everywhere. Ids from
+/// n_valid on (rows that only pad the embedding) and NaN never win. A draw goes through the tokens
+/// by id when neither top_k nor top_p is in force, otherwise by falling logit, until their sum
+/// passes its number. Weights are e^((logit - largest) / temperature) in f32, relative to e^z at
+/// most (2 + |z|) 2^-23 off; sums run in f64 in an order that the row and the options fix. Thread:
+/// one at a time; different samplers at once with different scratch.
 class Sampler {
 public:
     Sampler(const gen::Sampling& options, std::uint64_t seed, std::uint32_t choice);
 
-    /// True when the result is the plain argmax of the logits, which backends find by themselves.
+    /// True when the result is the plain argmax of the logits, which backends find by themselves,
+    /// and nobody wants to know more; a mask apart.
     bool is_plain_greedy() const noexcept { return plain_greedy_; }
+
+    bool tells_logprobs() const noexcept { return options_.logprobs; }
 
     /// The prompt, before the first draw.
     void observe_prompt(std::span<const std::int32_t> tokens);
-    /// The next token. logits [vocab]; n_valid <= logits.size().
+    /// The next token. logits [vocab]; n_valid <= logits.size(). mask: bit i of word i / 64 allows
+    /// token i, those beyond it are not allowed; empty: no mask. What is allowed wins over NaN, and
+    /// over what bias forbids where nothing else is left; -1 where a mask allows nothing.
+    /// `told`: filled where the options ask for log probabilities; may be null.
     std::int32_t sample(std::span<const float> logits, std::int32_t n_valid,
-                        SamplerScratch& scratch) const;
+                        SamplerScratch& scratch, std::span<const std::uint64_t> mask = {},
+                        DrawnLogprobs* told = nullptr) const;
     /// A token has been chosen (by sample or elsewhere): counts it and moves to the next draw.
     void accept(std::int32_t token);
 
@@ -94,6 +117,9 @@ public:
 
 private:
     void adjust(std::span<float> logits) const;
+    std::int32_t draw(std::span<const float> logits, SamplerScratch& scratch) const;
+    void tell(std::span<const float> logits, std::int32_t token, const SamplerScratch& scratch,
+              DrawnLogprobs& told) const;
 
     gen::Sampling options_;
     std::uint64_t seed_;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -120,5 +121,12 @@ struct Generation {
     std::string fair_key;    ///< opaque: turns are shared between keys
     RenderSpec render;
 };
+
+/// How many answers a request asks for: the choices of all its prompts. Choice `i` of prompt `p` is
+/// number p * n_choices + i.
+inline std::int32_t n_answers(const Generation& g) noexcept {
+    const std::size_t n_prompts = g.prompts.size() + g.token_prompts.size();
+    return static_cast<std::int32_t>(n_prompts > 0 ? n_prompts : 1) * g.n_choices;
+}
 
 } // namespace bloom::gen

@@ -32,6 +32,9 @@ struct RenderSpec {
     bool include_usage = false;
     ReasoningMode reasoning = ReasoningMode::parsed;
     bool logprobs = false; ///< choices carry log probabilities
+    /// OpenAI chat: the one call is shown as `function_call`, which the request asked for.
+    bool function_calls = false;
+    bool reasoning_summary = false; ///< Responses: thinking is shown as its item's summary
     /// The client is shown that a machine was chosen, by members that a dialect adds to its body
     /// (`metadata` of consumer API section 4.9), as one JSON object; empty: not asked for.
     std::string metadata;

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include <bloom/base/function_ref.hpp>
 #include <bloom/base/result.hpp>
 #include <bloom/http/request.hpp>
 #include <bloom/rt/async_function.hpp>
@@ -94,6 +95,9 @@ public:
     };
 
     Match match(Method method, std::string_view path) const;
+
+    /// Every method and pattern that was added; patterns without a trailing slash.
+    void visit(FunctionRef<void(Method, std::string_view)> visitor) const;
 
 private:
     struct Route;

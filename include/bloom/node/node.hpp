@@ -25,8 +25,9 @@ struct ModelSpec {
 struct NodeOptions {
     net::Address listen;
     std::string data_dir;
-    std::string owner_key;         ///< from the environment; empty: generated on the first start
-    std::vector<ModelSpec> models; ///< empty: the built-in one
+    std::string serial = "derived"; ///< or `chassis`: what requests pin this machine by
+    std::string owner_key;          ///< from the environment; empty: generated on the first start
+    std::vector<ModelSpec> models;  ///< empty: the built-in one
     std::vector<std::string> cors_origins;
     bool list_catalog = false; ///< entries that nobody serves are in /v1/models, too
     std::string tls_certificate;

@@ -24,12 +24,13 @@ std::string_view to_string(TrustLevel level) noexcept;
 
 /// Facts about the machine behind a link, as response headers and listings show them.
 struct ProviderIdentity {
-    std::string id;     ///< of this connection
+    std::string id;     ///< the node id, derived from its identity key
     std::string serial; ///< stable; the value a request can pin
     std::string chip;   ///< CPU or GPU name
     std::string machine_model;
     TrustLevel trust = TrustLevel::none;
-    bool attested = false; ///< passed the latest challenge
+    bool attested = false;  ///< passed the latest challenge
+    std::string public_key; ///< base64 SubjectPublicKeyInfo of the identity key; empty: none
 };
 
 struct ModelInfo {

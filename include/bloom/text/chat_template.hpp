@@ -58,10 +58,11 @@ public:
                                        const ChatTemplateOptions& options);
 
     /// Renders the messages and tools of a chat request: parts joined, arguments parsed into
-    /// objects, tools as OpenAI objects (none with ToolChoice::none), enable_thinking only where
-    /// set. A last assistant message without calls is left open to be continued.
-    /// Errors: invalid_argument for what the template refuses (its own words) and for arguments
-    /// that are no JSON object; unsupported, limit_reached, too_large, timeout as jinja::Template.
+    /// objects, tools as OpenAI objects (none with ToolChoice::none), enable_thinking and
+    /// reasoning_effort only where set. A last assistant message without calls is left open to be
+    /// continued. Errors: invalid_argument for what the template refuses (its own words) and for
+    /// arguments that are no JSON object; unsupported, limit_reached, too_large, timeout as
+    /// jinja::Template.
     Result<RenderedPrompt> render(const gen::Generation& request,
                                   const ChatRenderOptions& options) const;
 
@@ -69,6 +70,9 @@ public:
 
     /// Whether a request can switch thinking on or off: the template looks at `enable_thinking`.
     bool has_thinking_switch() const { return template_.mentions("enable_thinking"); }
+
+    /// Whether the template knows degrees of thinking: it looks at `reasoning_effort`.
+    bool has_reasoning_effort() const { return template_.mentions("reasoning_effort"); }
 
 private:
     ChatTemplate(jinja::Template parsed, OutputFormat format, const ChatTemplateOptions& options);

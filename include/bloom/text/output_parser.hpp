@@ -63,6 +63,9 @@ struct OutputParserOptions {
     bool in_reasoning = false;
     /// Leave thinking where it is, tags included; an opening tag of the prompt comes first.
     bool raw_reasoning = false;
+    /// Thinking counts only before anything else, also where its tags are tokens: the continuation
+    /// of a text may be about such tags.
+    bool thinks_first = false;
     /// Functions that may be called, with their schemas; empty: call markup is ordinary text.
     std::vector<gen::ToolDefinition> tools;
 };
@@ -90,6 +93,12 @@ public:
 
     /// Now inside reasoning: its tokens count as reasoning tokens.
     bool in_reasoning() const noexcept { return state_ == State::reasoning; }
+
+    /// Now inside what is a call or may become one.
+    bool in_call() const noexcept { return state_ == State::tool; }
+
+    /// Bytes at the end of what was pushed that are held back, calls apart.
+    std::size_t held() const noexcept { return partial_.size() + space_.size(); }
 
     /// Calls that have ended.
     std::int32_t n_complete_calls() const noexcept;
@@ -121,6 +130,7 @@ private:
 
     OutputFormat format_;
     bool raw_;
+    bool thinks_first_;
     bool tools_;
     std::vector<TagRule> rules_;
     std::unique_ptr<ToolGrammar> grammar_;

@@ -93,7 +93,7 @@ std::vector<std::string_view> tags_of(OutputFormat format) {
 }
 
 OutputParser::OutputParser(const OutputParserOptions& options)
-    : format_(options.format), raw_(options.raw_reasoning),
+    : format_(options.format), raw_(options.raw_reasoning), thinks_first_(options.thinks_first),
       tools_(!options.tools.empty() && options.format != OutputFormat::plain) {
     const bool gemma = format_ == OutputFormat::gemma;
     rules_.push_back({Tag::think_open, gemma ? kChannelOpen : kThinkOpen});
@@ -248,7 +248,7 @@ bool OutputParser::active(const TagRule& rule) const noexcept {
 /// Acts on a tag; false when it is ordinary text here.
 bool OutputParser::handle(const TagRule& rule, ParsedOutput& out) {
     const bool thinking = state_ == State::reasoning;
-    const bool certain = rule.id >= 0 || format_ == OutputFormat::gemma;
+    const bool certain = (rule.id >= 0 || format_ == OutputFormat::gemma) && !thinks_first_;
     switch (rule.tag) {
     case Tag::think_open:
         if (thinking) {

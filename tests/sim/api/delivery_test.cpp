@@ -1,10 +1,15 @@
 // One request at a time against a provider that follows an exact script, on a virtual clock: when a
 // stream commits, when it keeps alive, what a provider that throws leaves behind.
+#include <algorithm>
+#include <map>
 #include <new>
 
 #include <gtest/gtest.h>
 
 #include <bloom/api/services.hpp>
+#include <bloom/attest/verify.hpp>
+#include <bloom/base/text.hpp>
+#include <bloom/crypto/digest.hpp>
 #include <bloom/http/client.hpp>
 #include <bloom/http/server.hpp>
 #include <bloom/net/tcp.hpp>
@@ -128,7 +133,9 @@ public:
 
     registry::Capacity capacity() const override { return {1, 8, 0, 0, false, models_}; }
 
-    std::unique_ptr<registry::EventStream> submit(std::shared_ptr<const gen::Generation>) override {
+    std::unique_ptr<registry::EventStream>
+    submit(std::shared_ptr<const gen::Generation> request) override {
+        last_ = std::move(request);
         return std::make_unique<ExactStream>(script_, books_);
     }
 
@@ -143,8 +150,12 @@ public:
 
     void drain() override {}
 
-private:
     registry::ProviderIdentity identity_;
+
+    /// What providers see of the last request.
+    std::shared_ptr<const gen::Generation> last_;
+
+private:
     Script script_;
     Books& books_;
     std::shared_ptr<const registry::ModelList> models_;
@@ -160,6 +171,7 @@ struct Seen {
     int status = 0;
     milliseconds head_at{};
     std::vector<Piece> pieces;
+    std::map<std::string, std::string, std::less<>> headers; ///< names in lower case
     bool truncated = false;
 
     std::string all() const {
@@ -176,7 +188,27 @@ struct World {
         store::KeyStore store(db);
         EXPECT_TRUE(auth::ensure_owner(store, kKey, 1).has_value());
         keys.set(*auth::KeyTable::load(store));
-        registry.add(std::make_shared<ExactLink>(std::move(script), books));
+        link = std::make_shared<ExactLink>(std::move(script), books);
+        registry.add(link);
+    }
+
+    /// Gives the node a key; its link then answers as the node itself.
+    void sign() {
+        auto key = attest::IdentityKey::generate();
+        ASSERT_TRUE(key.has_value());
+        auto made = attest::NodeAttestation::make(std::move(*key), {}, 1);
+        ASSERT_TRUE(made.has_value());
+        node = std::move(*made);
+        services.attestation = node.get();
+        link->identity_.id = node->key().node_id();
+        link->identity_.serial = node->key().serial();
+        link->identity_.public_key = node->key().public_key();
+    }
+
+    /// The statement of the stream that was seen, or why it does not verify.
+    Result<attest::Statement> verified_stream() const {
+        BLOOM_TRY(const attest::SignedBytes bytes, attest::signed_bytes_of_stream(seen.all()));
+        return attest::verify(bytes, *bytes.evidence, &node->key().verify_key());
     }
 
     Books books;
@@ -184,6 +216,8 @@ struct World {
     Snapshot<auth::KeyTable> keys{nullptr};
     registry::Registry registry;
     OneAdmission admission{books};
+    std::shared_ptr<ExactLink> link;
+    std::unique_ptr<attest::NodeAttestation> node;
     api::Services services{registry, admission, keys};
     std::string body;
     bool two_choices = false; ///< no dialect asks for that yet
@@ -210,6 +244,12 @@ rt::Task<void> ask(World& w, const net::Address& address) {
     if (response) {
         w.seen.status = http::to_int(response->status());
         w.seen.head_at = since(begin_ns);
+        for (std::size_t i = 0; i < response->headers().size(); ++i) {
+            const http::Header header = response->headers()[i];
+            std::string name(header.name);
+            std::ranges::transform(name, name.begin(), to_lower_ascii);
+            w.seen.headers[name] = std::string(header.value);
+        }
         for (;;) {
             const auto bytes = co_await response->read();
             w.seen.truncated = !bytes;
@@ -399,6 +439,105 @@ TEST(Delivery, AProviderThatThrowsAfterTheCommitBreaksTheStream) {
     EXPECT_NE(w.seen.all().find("half"), std::string::npos);
     EXPECT_EQ(w.seen.all().find("[DONE]"), std::string::npos);
     EXPECT_EQ(w.books.released, 1);
+}
+
+TEST(Signing, AStreamWithKeepAlivesVerifies) {
+    using enum gen::EventKind;
+    World w({{seconds(0), accepted},
+             {seconds(14), text_delta, "after the commit"},
+             {seconds(40), text_delta, " and after more of them"},
+             {seconds(41), finished},
+             {seconds(41), usage}});
+    w.sign();
+    w.body = chat(R"(,"stream":true)");
+    run(w);
+    EXPECT_NE(w.seen.all().find(kComment), std::string::npos);
+    EXPECT_TRUE(w.seen.all().ends_with("data: [DONE]\n\n"));
+    const auto statement = w.verified_stream();
+    ASSERT_TRUE(statement.has_value()) << statement.error().message();
+    EXPECT_EQ(statement->response_id, "chatcmpl-" + w.seen.headers["x-inference-job-id"]);
+    EXPECT_EQ(statement->request_hash, crypto::sha256_hex(w.body));
+    EXPECT_EQ(statement->model, "m");
+    EXPECT_EQ(statement->finish_reason, "stop");
+    EXPECT_EQ(w.seen.headers["trailer"], "x-response-hash, x-se-signature");
+    EXPECT_EQ(w.seen.headers.count("x-se-signature"), 0U);
+    for (Piece& piece : w.seen.pieces) { // one byte of any event
+        const std::size_t at = piece.bytes.find("after");
+        if (at == std::string::npos) continue;
+        piece.bytes[at] = 'A';
+        EXPECT_FALSE(w.verified_stream().has_value());
+        piece.bytes[at] = 'a';
+    }
+}
+
+TEST(Signing, AWholeAnswerVerifies) {
+    using enum gen::EventKind;
+    World w({{seconds(0), accepted},
+             {seconds(1), text_delta, "hello"},
+             {seconds(1), finished},
+             {seconds(1), usage}});
+    w.sign();
+    w.body = chat("");
+    run(w);
+    const attest::Evidence evidence{
+        w.seen.headers["x-response-hash"], w.seen.headers["x-se-signature"],
+        w.seen.headers["x-response-statement"], w.seen.headers["x-response-statement-signature"],
+        w.seen.headers["x-attestation-se-public-key"]};
+    const auto statement = attest::verify(attest::signed_bytes_of_body(w.seen.all()), evidence,
+                                          &w.node->key().verify_key());
+    ASSERT_TRUE(statement.has_value()) << statement.error().message();
+    EXPECT_EQ(statement->request_hash, crypto::sha256_hex(w.body));
+    EXPECT_EQ(w.seen.headers.count("trailer"), 0U);
+    EXPECT_TRUE(w.seen.headers["x-timing"].starts_with("{\"parse_us\":"));
+}
+
+TEST(Signing, ABrokenStreamIsNotSigned) {
+    using enum gen::EventKind;
+    World w({{seconds(0), accepted},
+             {seconds(1), text_delta, "half"},
+             {seconds(2), text_delta, {}, true}});
+    w.sign();
+    w.body = chat(R"(,"stream":true)");
+    run(w);
+    EXPECT_EQ(w.seen.all().find("darkbloom-signature"), std::string::npos);
+}
+
+TEST(Signing, AnswersOfOthersAreNotSignedWithThisKey) {
+    using enum gen::EventKind;
+    World w({{seconds(0), accepted},
+             {seconds(1), text_delta, "hello"},
+             {seconds(1), finished},
+             {seconds(1), usage}});
+    w.sign();
+    w.link->identity_.id = "another";
+    for (const char* extra : {"", R"(,"stream":true)"}) {
+        w.body = chat(extra);
+        w.seen = {};
+        run(w);
+        EXPECT_EQ(w.seen.status, 200);
+        EXPECT_EQ(w.seen.headers.count("x-se-signature"), 0U);
+        EXPECT_EQ(w.seen.headers.count("trailer"), 0U);
+        EXPECT_EQ(w.seen.all().find("darkbloom-signature"), std::string::npos);
+    }
+}
+
+TEST(Signing, ProvidersSeeNothingOfThePin) {
+    using enum gen::EventKind;
+    World w({{seconds(0), accepted},
+             {seconds(1), text_delta, "hello"},
+             {seconds(1), finished},
+             {seconds(1), usage}});
+    w.sign();
+    w.body = chat(R"(,"provider_serial":")" + w.node->key().serial() + R"(")");
+    run(w);
+    EXPECT_EQ(w.seen.status, 200);
+    ASSERT_NE(w.link->last_, nullptr);
+    EXPECT_TRUE(w.link->last_->routing.provider_serials.empty());
+    w.seen = {};
+    w.body = chat(R"(,"provider_serials":["somebody","else"])");
+    run(w);
+    EXPECT_EQ(w.seen.status, 503);
+    EXPECT_EQ(w.seen.headers.count("x-provider-id"), 0U) << "nobody was chosen";
 }
 
 TEST(Delivery, ABodyThatDoesNotComeIsARequestTimeout) {

@@ -26,6 +26,15 @@ TEST(ErrorMap, RequestErrorsKeepParamAndCode) {
         R"({"error":{"message":"m","type":"invalid_request_error","param":"top_p","code":"invalid_type"}})");
 }
 
+TEST(ErrorMap, ThreadsAreNotFoundInTheWordsThatClientsActOn) {
+    const ApiError e =
+        to_api_error(dialect::RequestError{"m", "thread.previous_message_id", "thread_not_found"});
+    EXPECT_EQ(e.status, http::Status::not_found);
+    EXPECT_EQ(
+        e.anthropic_body("r"),
+        R"({"type":"error","error":{"type":"not_found_error","message":"m","details":{"error_code":"thread_not_found"}},"request_id":"r"})");
+}
+
 TEST(ErrorMap, UnknownModelsAreQuotedAndNamed) {
     const ApiError e = to_api_error(
         scheduler::NoPlace{scheduler::NoPlace::Reason::unknown_model, {"a/b"}}, "x\ny");

@@ -146,5 +146,28 @@ TEST(ModelJson, PricesOfATokenArePlainDecimals) {
     EXPECT_EQ(usd_per_token(2'500'000'000'000), "2.5");
 }
 
+TEST(Prices, EveryNameAndTheFallback) {
+    const std::string list = price_list(Catalog::built_in());
+    json::Parser parser;
+    const auto parsed = parser.parse(list);
+    ASSERT_TRUE(parsed.has_value());
+    const json::Object object = *parsed->as_object();
+    std::vector<std::string> names;
+    const json::Array rows = *object.find("prices")->as_array();
+    for (const json::Value row : rows)
+        names.emplace_back(*row.as_object()->find("model")->as_string());
+    EXPECT_TRUE(std::ranges::is_sorted(names));
+    EXPECT_NE(std::ranges::find(names, "gemma-4-26b"), names.end()) << "aliases, too";
+    EXPECT_NE(
+        list.find(R"({"model":")" + kGemma +
+                  R"(","input_price":65000,"output_price":200000,"cache_read_price":32500,)"
+                  R"("input_usd":"$0.0650","output_usd":"$0.2000","cache_read_usd":"$0.0325"})"),
+        std::string::npos)
+        << list;
+    EXPECT_TRUE(
+        list.ends_with(R"("fallback_input_price":50000,"fallback_output_price":200000,)"
+                       R"("fallback_input_usd":"$0.0500","fallback_output_usd":"$0.2000"})"));
+}
+
 } // namespace
 } // namespace bloom::api

@@ -33,6 +33,31 @@ TEST(Text, Base64Vectors) {
     }
 }
 
+// RFC 4648 sections 5 and 10.
+TEST(Text, Base64Url) {
+    const std::vector<std::uint8_t> bytes{0xfb, 0xff, 0xfe, 0x01};
+    EXPECT_EQ(to_base64url(bytes), "-__-AQ");
+    EXPECT_EQ(from_base64url("-__-AQ"), bytes);
+    EXPECT_EQ(to_base64url(as_bytes("")), "");
+    EXPECT_EQ(to_base64url(as_bytes("fooba")), "Zm9vYmE");
+    for (const char* bad : {"+__-AQ", "-//-AQ", "-__-AQ==", "-__-A", "-__-AR", "Zg Z"}) {
+        EXPECT_EQ(from_base64url(bad), std::nullopt) << bad;
+    }
+}
+
+// RFC 4648 section 10, in lower case and without padding.
+TEST(Text, Base32Vectors) {
+    const std::pair<const char*, const char*> vectors[] = {{"", ""},
+                                                           {"f", "my"},
+                                                           {"fo", "mzxq"},
+                                                           {"foo", "mzxw6"},
+                                                           {"foob", "mzxw6yq"},
+                                                           {"fooba", "mzxw6ytb"},
+                                                           {"foobar", "mzxw6ytboi"}};
+    for (const auto& [plain, encoded] : vectors)
+        EXPECT_EQ(to_base32(as_bytes(plain)), encoded);
+}
+
 TEST(Text, Utf8) {
     EXPECT_TRUE(is_utf8("plain \xc3\xa4 \xe2\x82\xac \xf0\x9f\x98\x80"));
     for (const char* bad :

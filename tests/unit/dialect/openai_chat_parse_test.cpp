@@ -11,7 +11,9 @@ Parsed<gen::Generation> parse(std::string_view body) {
     json::Parser parser;
     const auto value = parser.parse(body);
     EXPECT_TRUE(value.has_value()) << body;
-    return parse_openai_chat(*value);
+    Parsed<Request> request = parse_openai_chat(*value);
+    if (!request) return std::unexpected(std::move(request).error());
+    return std::move(request->generation);
 }
 
 /// A valid body with `extra` members behind the required ones.
@@ -157,15 +159,49 @@ TEST(ChatParse, RefusesByName) {
         {R"("stop":[1,2])", "stop[0]", "invalid_type"},
         {R"("logit_bias":{"x":1})", "logit_bias.x", "invalid_value"},
         {R"("logit_bias":{"1":101})", "logit_bias.1", "invalid_value"},
-        {R"("n":2)", "n", "unsupported_parameter"},
+        {R"("n":9)", "n", "invalid_value"},
         {R"("n":0)", "n", "invalid_value"},
-        {R"("logprobs":true)", "logprobs", "unsupported_parameter"},
-        {R"("top_logprobs":3)", "top_logprobs", "unsupported_parameter"},
-        {R"("tools":[{"type":"function","function":{"name":"f"}}])", "tools",
-         "unsupported_parameter"},
-        {R"("tool_choice":"required")", "tool_choice", "unsupported_parameter"},
-        {R"("response_format":{"type":"json_object"})", "response_format", "unsupported_parameter"},
-        {R"("response_format":"json")", "response_format", "invalid_value"},
+        {R"("logprobs":2)", "logprobs", "invalid_type"},
+        {R"("top_logprobs":3)", "top_logprobs", "invalid_value"},
+        {R"("logprobs":true,"top_logprobs":21)", "top_logprobs", "invalid_value"},
+        {R"("response_format":"json")", "response_format", "invalid_type"},
+        {R"("response_format":{})", "response_format.type", "invalid_value"},
+        {R"("response_format":{"type":"grammar"})", "response_format.type", "invalid_value"},
+        {R"("response_format":{"type":"json_schema"})", "response_format.schema",
+         "missing_required_parameter"},
+        {R"("response_format":{"type":"json_schema","json_schema":{"name":"x"}})",
+         "response_format.json_schema.schema", "missing_required_parameter"},
+        {R"("response_format":{"type":"json_schema","json_schema":{"schema":7}})",
+         "response_format.json_schema.schema", "invalid_type"},
+        {R"("tools":{})", "tools", "invalid_type"},
+        {R"("tools":[7])", "tools[0]", "invalid_type"},
+        {R"("tools":[{}])", "tools[0].type", "missing_required_parameter"},
+        {R"("tools":[{"type":"function","function":{}}])", "tools[0].function.name",
+         "missing_required_parameter"},
+        {R"("tools":[{"type":"function","function":{"name":"a b"}}])", "tools[0].function.name",
+         "invalid_value"},
+        {R"("tools":[{"type":"function","function":{"name":"f","parameters":[]}}])",
+         "tools[0].function.parameters", "invalid_type"},
+        {R"("tools":[{"type":"function","name":"f"},{"type":"function","name":"f"}])", "tools",
+         "invalid_value"},
+        {R"("tool_choice":"required")", "tool_choice", "invalid_value"},
+        {R"("tool_choice":"sometimes")", "tool_choice", "invalid_value"},
+        {R"("tool_choice":{"type":"function","function":{"name":"g"}})", "tool_choice",
+         "invalid_value"},
+        {R"("tool_choice":{"type":"function"})", "tool_choice.name", "missing_required_parameter"},
+        {R"("tool_choice":{"type":"custom","custom":{"name":"g"}})", "tool_choice.type",
+         "invalid_value"},
+        {R"("tool_choice":{"type":"allowed_tools","allowed_tools":{"mode":"auto",
+            "tools":[{"type":"function","function":{"name":"g"}}]}})",
+         "tool_choice.tools[0]", "invalid_value"},
+        {R"("tools":[{"type":"web_search"}],"tool_choice":"required")", "tool_choice",
+         "invalid_value"},
+        {R"("parallel_tool_calls":1)", "parallel_tool_calls", "invalid_type"},
+        {R"("functions":[{}])", "functions[0].name", "missing_required_parameter"},
+        {R"("functions":[{"name":"f"}],"tools":[{"type":"function","name":"f"}])", "functions",
+         "invalid_value"},
+        {R"("function_call":{"name":"f"})", "tool_choice", "invalid_value"},
+        {R"("metadata_details":"yes")", "metadata_details", "invalid_type"},
         {R"("modalities":["text","audio"])", "modalities", "unsupported_parameter"},
         {R"("audio":{})", "audio", "unsupported_parameter"},
         {R"("reasoning_effort":"enormous")", "reasoning_effort", "invalid_value"},
@@ -182,6 +218,15 @@ TEST(ChatParse, RefusesByName) {
          "messages[0].content[0].type", "unsupported_capability"},
         {R"("messages":[{"role":"tool","tool_call_id":"no","content":"x"}])",
          "messages[0].tool_call_id", "invalid_value"},
+        {R"("messages":[{"role":"assistant","tool_calls":[{"id":"c",
+            "function":{"name":"f","arguments":"[1]"}}]}])",
+         "messages[0].tool_calls[0].function.arguments", "invalid_value"},
+        {R"("messages":[{"role":"assistant","tool_calls":[{"id":"c",
+            "function":{"name":"f","arguments":"{\"x\":"}}]}])",
+         "messages[0].tool_calls[0].function.arguments", "invalid_value"},
+        {R"("messages":[{"role":"user","content":"x","tool_calls":[{"id":"c",
+            "function":{"name":"f","arguments":""}}]}])",
+         "messages[0].tool_calls", "invalid_value"},
     };
     for (const Refusal& c : cases) {
         const auto g = parse(with(c.extra));
@@ -208,6 +253,107 @@ TEST(ChatParse, PartsThatAreNotTextAreRefusedByModelAndKind) {
             EXPECT_NE(g.error().message.find(std::string("'") + kind + "'"), std::string::npos);
         }
     }
+}
+
+TEST(ChatParse, ToolsInEveryShape) {
+    const auto g = parse(with(R"("tools":[
+        {"type":"function","function":{"name":"a","description":"d","strict":true,
+            "parameters":{"type":"object","z":1,"a":2}}},
+        {"type":"web_search"},{"type":"custom","custom":{"name":"c"}},
+        {"type":"function","name":"b","strict":false,"parameters":null},
+        {"function":{"name":"c","parameters":{}}}],"parallel_tool_calls":false)"));
+    ASSERT_TRUE(g.has_value()) << g.error().message;
+    ASSERT_EQ(g->tmpl.tools.size(), 3U) << "what is no function is left out";
+    EXPECT_EQ(g->tmpl.tools[0].name, "a");
+    EXPECT_EQ(g->tmpl.tools[0].description, "d");
+    EXPECT_TRUE(g->tmpl.tools[0].strict);
+    EXPECT_EQ(g->tmpl.tools[0].parameters, R"({"type":"object","z":1,"a":2})");
+    EXPECT_EQ(g->tmpl.tools[1].name, "b");
+    EXPECT_EQ(g->tmpl.tools[1].parameters, R"({"type":"object","properties":{}})");
+    EXPECT_EQ(g->tmpl.tools[2].parameters, R"({"type":"object","properties":{}})");
+    EXPECT_FALSE(g->tmpl.parallel_tool_calls);
+    EXPECT_EQ(g->tmpl.tool_choice, gen::ToolChoice::automatic);
+}
+
+TEST(ChatParse, ToolChoices) {
+    using enum gen::ToolChoice;
+    const auto chosen = [](const std::string& choice) {
+        // The choice comes first: order of members does not matter.
+        return parse(with("\"tool_choice\":" + choice +
+                          R"(,"tools":[{"type":"function","function":{"name":"a"}},
+                               {"type":"function","function":{"name":"b"}}])"));
+    };
+    EXPECT_EQ(chosen(R"("auto")")->tmpl.tool_choice, automatic);
+    EXPECT_EQ(chosen(R"("none")")->tmpl.tool_choice, none);
+    EXPECT_EQ(chosen(R"("required")")->tmpl.tool_choice, required);
+    for (const char* named :
+         {R"({"type":"function","function":{"name":"b"}})", R"({"type":"function","name":"b"})"}) {
+        const auto g = chosen(named);
+        ASSERT_TRUE(g.has_value()) << g.error().message;
+        EXPECT_EQ(g->tmpl.tool_choice, gen::ToolChoice::named);
+        EXPECT_EQ(g->tmpl.tool_name, "b");
+    }
+    const auto some = chosen(R"({"type":"allowed_tools","allowed_tools":{"mode":"required",
+        "tools":[{"type":"function","function":{"name":"b"}}]}})");
+    ASSERT_TRUE(some.has_value()) << some.error().message;
+    EXPECT_EQ(some->tmpl.tool_choice, required);
+    ASSERT_EQ(some->tmpl.tools.size(), 1U);
+    EXPECT_EQ(some->tmpl.tools[0].name, "b");
+}
+
+TEST(ChatParse, FunctionsAreToolsThatAreAnsweredInTheirOwnShape) {
+    const auto g = parse(R"({"model":"m","functions":[{"name":"f","parameters":{"type":"object"}}],
+        "function_call":{"name":"f"},"messages":[{"role":"user","content":"hi"},
+        {"role":"assistant","content":null,"function_call":{"name":"f","arguments":"{\"a\":1}"}},
+        {"role":"function","name":"f","content":"1"}]})");
+    ASSERT_TRUE(g.has_value()) << g.error().message;
+    EXPECT_TRUE(g->render.function_calls);
+    EXPECT_FALSE(g->tmpl.parallel_tool_calls);
+    EXPECT_EQ(g->tmpl.tool_choice, gen::ToolChoice::named);
+    EXPECT_EQ(g->tmpl.tool_name, "f");
+    EXPECT_EQ(g->messages[1].tool_calls.at(0).arguments, R"({"a":1})");
+    EXPECT_EQ(g->messages[2].name, "f");
+    EXPECT_FALSE(parse(with(R"("functions":[],"function_call":"auto")"))->render.function_calls);
+}
+
+TEST(ChatParse, NoArgumentsAreAnEmptyObject) {
+    const auto g = parse(R"({"model":"m","messages":[{"role":"assistant","tool_calls":[
+        {"id":"c","function":{"name":"f","arguments":" "}}]}]})");
+    ASSERT_TRUE(g.has_value()) << g.error().message;
+    EXPECT_EQ(g->messages[0].tool_calls[0].arguments, "{}");
+}
+
+TEST(ChatParse, OutputFormats) {
+    using Kind = gen::OutputFormat::Kind;
+    const auto format = [](const char* text) {
+        return parse(with(std::string("\"response_format\":") + text))->format;
+    };
+    EXPECT_EQ(format(R"({"type":"text"})").kind, Kind::text);
+    EXPECT_EQ(format(R"({"type":"json_object"})").kind, Kind::json_object);
+    const gen::OutputFormat schema = format(R"({"type":"json_schema","json_schema":{"name":"n",
+        "strict":true,"schema":{"type":"object","b":1,"a":18446744073709551615}}})");
+    EXPECT_EQ(schema.kind, Kind::json_schema);
+    EXPECT_EQ(schema.name, "n");
+    EXPECT_TRUE(schema.strict);
+    EXPECT_EQ(schema.schema, R"({"type":"object","b":1,"a":18446744073709551615})");
+}
+
+TEST(ChatParse, ChoicesAndLogProbabilities) {
+    const auto g = parse(with(R"("n":8,"logprobs":true,"top_logprobs":20)"));
+    ASSERT_TRUE(g.has_value()) << g.error().message;
+    EXPECT_EQ(g->n_choices, 8);
+    EXPECT_EQ(gen::n_answers(*g), 8);
+    EXPECT_TRUE(g->sampling.logprobs);
+    EXPECT_TRUE(g->render.logprobs);
+    EXPECT_EQ(g->sampling.top_logprobs, 20);
+    EXPECT_FALSE(parse(with(R"("top_logprobs":0)"))->render.logprobs);
+}
+
+TEST(ChatParse, MetadataDetailsConcernTheNodeThatAnswers) {
+    json::Parser parser;
+    const auto value = parser.parse(with(R"("metadata_details":true)"));
+    ASSERT_TRUE(value.has_value());
+    EXPECT_TRUE(parse_openai_chat(*value)->metadata_details);
 }
 
 TEST(ChatParse, SeventeenStopsAreTooMany) {

@@ -155,6 +155,79 @@ TEST(Sampler, MatchesTheRulesInDoublePrecision) {
     }
 }
 
+/// A mask is the same as a row in which nothing else can be drawn.
+TEST(Sampler, AMaskLeavesOnlyWhatItAllows) {
+    const float inf = std::numeric_limits<float>::infinity();
+    Rng rng(77);
+    SamplerScratch scratch;
+    for (int round = 0; round < 3000; ++round) {
+        const std::size_t n = 1 + rng.below(round % 10 == 0 ? 1500 : 200);
+        const auto logits = random_logits(rng, n);
+        gen::Sampling o;
+        const float temperatures[] = {0, 0.7F, 1.0F};
+        o.temperature = temperatures[rng.below(3)];
+        if (rng.below(3) == 0) o.top_k = 1 + static_cast<int>(rng.below(20));
+        if (rng.below(3) == 0) o.top_p = 0.7F;
+        if (rng.below(3) == 0) o.min_p = 0.1F;
+        if (rng.below(3) == 0) o.logit_bias.push_back({static_cast<std::int32_t>(rng.below(n)), 5});
+        if (rng.below(3) == 0) o.frequency_penalty = 0.5F;
+        const std::uint64_t density = rng.below(4); // of 8 tokens, how many are allowed
+        std::vector<std::uint64_t> mask((n + 63) / 64 + rng.below(2));
+        const std::size_t certain = rng.below(n);
+        for (std::size_t i = 0; i < 64 * mask.size(); ++i) {
+            const bool allowed = i == certain || rng.below(8) < (density == 3 ? 8 : density);
+            mask[i / 64] |= std::uint64_t{allowed ? 1U : 0U} << (i % 64);
+        }
+        auto left = logits;
+        for (std::size_t i = 0; i < n; ++i)
+            left[i] = ((mask[i / 64] >> (i % 64)) & 1) != 0 ? left[i] : -inf;
+        Sampler s(o, rng.next(), 0);
+        s.accept(static_cast<std::int32_t>(rng.below(n)));
+        const auto size = static_cast<std::int32_t>(n);
+        ASSERT_EQ(s.sample(logits, size, scratch, mask), s.sample(left, size, scratch)) << round;
+    }
+}
+
+TEST(Sampler, AMaskDecidesWhereLogitsSayNothing) {
+    const float nan = std::numeric_limits<float>::quiet_NaN();
+    const float inf = std::numeric_limits<float>::infinity();
+    SamplerScratch scratch;
+    gen::Sampling o;
+    for (const float temperature : {0.0F, 1.0F}) {
+        o.temperature = temperature;
+        const Sampler s(o, 1, 0);
+        const std::vector<std::uint64_t> mask{0b01100};
+        EXPECT_EQ(s.sample(std::vector<float>{1, 2, nan, -inf, 3}, 5, scratch, mask), 2);
+        EXPECT_EQ(s.sample(std::vector<float>{1, 2, nan, -7, inf}, 5, scratch, mask), 3);
+        EXPECT_EQ(s.sample(std::vector<float>{1, 2, 3}, 2, scratch, mask), -1) << "none is valid";
+        EXPECT_EQ(s.sample(std::vector<float>{1}, 1, scratch, std::vector<std::uint64_t>{0}), -1);
+    }
+}
+
+TEST(Sampler, TellsLogprobsOfWhatTheMaskLeft) {
+    gen::Sampling o;
+    o.temperature = 0.1F;
+    o.logprobs = true;
+    o.top_logprobs = 4;
+    o.logit_bias = {{0, 1}};
+    const Sampler s(o, 1, 0);
+    SamplerScratch scratch;
+    DrawnLogprobs told;
+    const std::vector<std::uint64_t> mask{0b1101};
+    const auto t = s.sample(std::vector<float>{1, 9, 2, 1, 9}, 5, scratch, mask, &told);
+    const double sum = std::exp(2.0) + std::exp(2.0) + std::exp(1.0);
+    EXPECT_NEAR(told.logprob, (t == 3 ? 1.0 : 2.0) - std::log(sum), 1e-6);
+    ASSERT_EQ(told.n_top, 3) << "no more is possible";
+    EXPECT_EQ(told.ids[0], 0);
+    EXPECT_EQ(told.ids[1], 2);
+    EXPECT_EQ(told.ids[2], 3);
+    EXPECT_NEAR(told.logprobs[2], 1.0 - std::log(sum), 1e-6);
+    // What JSON cannot say is not told.
+    const float inf = std::numeric_limits<float>::infinity();
+    s.sample(std::vector<float>{-inf, -inf, -inf}, 3, scratch, {}, &told);
+    EXPECT_EQ(told.logprob, kLeastLogprob);
+}
+
 /// Rows as large as real vocabularies, of every shape that takes another way: steep and flat, with
 /// ties, all equal, sorted, with values that are no numbers.
 std::vector<float> large_row(Rng& rng, std::size_t n) {

@@ -48,6 +48,16 @@ TEST(ChatTemplate, PreparesMessages) {
               "TrueTrueFalseFalseFalseFalse");
 }
 
+TEST(ChatTemplate, DegreesOfThinkingGoToTemplatesThatKnowThem) {
+    gen::Generation r = request({message(gen::Role::user, "x")});
+    constexpr const char* kSource = "{{ reasoning_effort | default('as always') }}";
+    EXPECT_EQ(rendered(kSource, r), "as always");
+    r.tmpl.reasoning_effort = "high";
+    EXPECT_EQ(rendered(kSource, r), "high");
+    EXPECT_TRUE(ChatTemplate::create(kSource, "t", {})->has_reasoning_effort());
+    EXPECT_FALSE(ChatTemplate::create("reasoning_effort", "t", {})->has_reasoning_effort());
+}
+
 TEST(ChatTemplate, ParsesArgumentsAndShowsTools) {
     gen::Generation r = request({message(gen::Role::user, "x"), message(gen::Role::assistant, ""),
                                  message(gen::Role::tool, "r")});

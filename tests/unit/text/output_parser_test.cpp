@@ -379,6 +379,28 @@ TEST(OutputParser, ATokenEndsACallOfGemmaThatLacksItsMark) {
               "#0 now{\"a\": \"x<|channel>\"}!");
 }
 
+TEST(OutputParser, AContinuationThinksFirstOrNotAtAll) {
+    const auto parsed = [](std::vector<std::pair<std::int32_t, const char*>> tokens) {
+        OutputParserOptions options;
+        options.tag_tokens = {{"<think>", 1}, {"</think>", 2}};
+        options.thinks_first = true;
+        OutputParser parser(options);
+        ParsedOutput out;
+        for (const auto& [token, text] : tokens)
+            parser.push(token, text, out);
+        parser.finish(true, out);
+        std::string description;
+        std::string kinds;
+        describe(out, description, kinds);
+        return description;
+    };
+    EXPECT_EQ(parsed({{9, "\n"}, {1, "<think>"}, {9, "a"}, {2, "</think>"}, {9, "\nb"}}), "(a)[b");
+    EXPECT_EQ(parsed({{9, "The tag "}, {1, "<think>"}, {9, " is a tag."}}),
+              "[The tag <think> is a tag.");
+    EXPECT_EQ(parsed({{9, "x"}, {2, "</think>"}}), "[x</think>");
+    EXPECT_EQ(parsed({{9, " x \n"}}), "[ x \n");
+}
+
 TEST(OutputParser, WithoutToolsMarkupIsText) {
     OutputParserOptions options;
     options.format = kQwen;

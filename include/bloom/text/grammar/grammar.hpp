@@ -54,6 +54,8 @@ class Grammar;
 /// call are bounded by its arguments; build() is bounded by kMaxGrammarStates.
 class GrammarBuilder {
 public:
+    struct Impl; ///< known to src/text/grammar only
+
     GrammarBuilder();
     ~GrammarBuilder();
     GrammarBuilder(GrammarBuilder&&) noexcept;
@@ -92,7 +94,6 @@ public:
     Result<std::shared_ptr<const Grammar>> build(GrammarNode start);
 
 private:
-    struct Impl;
     std::unique_ptr<Impl> impl_;
 };
 
