@@ -300,8 +300,8 @@ private:
             speed_score(out_.category, out_.tokens_per_s),
             fit_score(out_.required_gb, out_.available_gb),
             context_score(out_.category, model_.context_length)};
-        out_.weights = options_.weights_by_use_case ? use_case_weights(out_.category)
-                                                    : published_weights();
+        out_.weights =
+            options_.weights_by_use_case ? use_case_weights(out_.category) : published_weights();
         out_.score = total_score(out_.scores, out_.weights);
     }
 
