@@ -128,7 +128,8 @@ private:
             const auto n = std::strtoul(c.in.c_str() + at + kLength.size(), nullptr, 10);
             return c.in.size() >= end + 4 + n;
         }
-        return c.in.ends_with("0\r\n\r\n");
+        // The last chunk, and behind it perhaps trailers.
+        return c.in.ends_with("\r\n\r\n") && c.in.rfind("\r\n0\r\n") != std::string::npos;
     }
 
     void readable(Connection& c, bool closed_loop) {

@@ -202,6 +202,7 @@ rt::Task<std::optional<Outcome>> Delivery::on_batch(Attempt& at, gen::EventBatch
             if (!at.committed) {
                 Outcome refused;
                 refused.error = to_api_error(event);
+                if (refused.error.param == "messages") refused.error.param = dialect_.prompt_param;
                 refused.retryable = is_retryable(event);
                 co_return refused;
             }

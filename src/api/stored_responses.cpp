@@ -144,6 +144,7 @@ std::shared_ptr<StoredResponses> make_stored_responses() {
 std::expected<std::shared_ptr<const StoredResponse>, ApiError>
 join_stored(StoredResponses& stored, std::string_view account, dialect::Request& request,
             std::uint64_t now_ns) {
+    stored.expire(now_ns); // whatever the request is, so that nothing stays long beyond its time
     std::shared_ptr<const StoredResponse> previous;
     const std::string& id = request.previous_response_id;
     if (!id.empty()) {

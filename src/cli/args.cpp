@@ -266,6 +266,9 @@ void add_bench_serve(CLI::App& bench, Arguments& a) {
         ->type_name("")
         ->check(CLI::Range(1, 1 << 20));
     verb->add_flag("--stream,!--no-stream", a.bench.stream, "event streams (default) or not");
+    verb->add_option("--dialect", a.bench.dialect, "chat, completions, responses or messages")
+        ->type_name("")
+        ->check(CLI::IsMember({"chat", "completions", "responses", "messages"}));
     verb->add_option("--arrivals", a.bench.arrivals, "poisson or even")
         ->type_name("")
         ->check(CLI::IsMember({"poisson", "even"}));

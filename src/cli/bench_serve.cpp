@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <bloom/base/check.hpp>
 #include <bloom/cli/verbs.hpp>
 #include <bloom/json/writer.hpp>
 #include <bloom/measure/serve_bench.hpp>
@@ -25,6 +26,7 @@ std::string as_json(const ServeBenchOptions& options, const ServeReport& r) {
     std::string out;
     json::Writer w(out);
     w.begin_object().key("op").string("serve").key("url").string(options.url);
+    w.key("dialect").string(to_string(options.dialect));
     w.key("model").string(r.model).key("stream").boolean(options.stream);
     w.key("rate").number(options.rate).key("duration_s").number(options.duration_s);
     w.key("concurrency").integer(options.concurrency);
@@ -54,9 +56,9 @@ std::string line_of(std::string_view name, const Percentiles& p) {
 }
 
 std::string as_table(const ServeBenchOptions& options, const ServeReport& r) {
-    std::string out =
-        fmt::format("{} at {}: {} requests due in {} s ({}/s), {} answered\n", r.model, options.url,
-                    r.n_requests, options.duration_s, options.rate, r.n_answered);
+    std::string out = fmt::format("{} at {}{}: {} requests due in {} s ({}/s), {} answered\n",
+                                  r.model, options.url, path_of(options.dialect), r.n_requests,
+                                  options.duration_s, options.rate, r.n_answered);
     out += fmt::format("{:.1f} answers/s, {:.1f} tokens/s over {:.1f} s; idle first content "
                        "{:.2f} ms\n\n",
                        r.requests_per_s, r.tokens_per_s, r.seconds, r.idle_ttft_ms);
@@ -93,6 +95,9 @@ Result<bool> bench(const Arguments& arguments) {
     options.prompt_tokens = a.prompt_tokens;
     options.max_tokens = a.answer_tokens;
     options.stream = a.stream;
+    const auto dialect = measure::load_dialect(a.dialect);
+    BLOOM_CHECK(dialect.has_value()); // the arguments have been checked
+    options.dialect = *dialect;
     options.arrivals = a.arrivals == "even" ? measure::Arrivals::even : measure::Arrivals::poisson;
     options.seed = a.seed;
     BLOOM_TRY(const ServeReport result, measure::bench_serve(options));

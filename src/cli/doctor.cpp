@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include <bloom/attest/identity_key.hpp>
 #include <bloom/cli/verbs.hpp>
 #include <bloom/hw/memory_info.hpp>
 #include <bloom/json/writer.hpp>
@@ -141,6 +142,17 @@ Check check_data_dir(const std::string& folder) {
     return {"data directory", Check::State::fine, folder, {}};
 }
 
+/// Only a key that is there: the first start makes one.
+Check check_identity(const std::string& folder) {
+    std::error_code failure;
+    if (!std::filesystem::exists(folder + "/" + std::string(attest::kKeyFile), failure))
+        return {"identity", Check::State::fine, "none yet; the first start makes a key", {}};
+    const auto key = attest::IdentityKey::open(folder);
+    if (key) return {"identity", Check::State::fine, "node " + key->node_id(), {}};
+    return {"identity", Check::State::lacking, "the key cannot be used",
+            std::string(key.error().message())};
+}
+
 Check check_listen(const std::string& text) {
     const auto address = net::Address::parse(text);
     if (!address)
@@ -194,6 +206,7 @@ int run_doctor(const Arguments& arguments) {
                                     check_huge_pages(),
                                     check_descriptors(),
                                     check_data_dir(data_dir_of(*settings)),
+                                    check_identity(data_dir_of(*settings)),
                                     check_listen(settings->text("serve.listen"))};
     bool ready = true;
     for (const Check& check : checks)

@@ -38,14 +38,13 @@ gen::Part part(std::string text) {
     return {gen::Part::Kind::text, std::move(text)};
 }
 
-/// A member that has to be a string.
+/// A member that has to be a string. The path is put together only to complain.
 Parsed<std::string> required_text(const json::Object& block, std::string_view key,
                                   const std::string& where) {
-    const std::string path = fmt::format("{}.{}", where, key);
     const auto value = block.find(key);
-    if (!value) return missing(path);
+    if (!value) return missing(fmt::format("{}.{}", where, key));
     const auto text = value->as_string();
-    if (!text) return not_a(path, "string");
+    if (!text) return not_a(fmt::format("{}.{}", where, key), "string");
     return std::string(*text);
 }
 

@@ -355,6 +355,7 @@ constinit const Dialect kAnthropicMessages{.id = gen::Dialect::anthropic_message
                                            .envelope = Envelope::anthropic,
                                            .response_id = &message_id,
                                            .keep_alive = kPing,
-                                           .after_first_event = kPing};
+                                           .after_first_event = kPing,
+                                           .format_param = "output_config.format"};
 
 } // namespace bloom::dialect

@@ -153,6 +153,7 @@ constinit const Dialect kOpenAiCompletions{.id = gen::Dialect::openai_completion
                                            .make_encoder = &make_openai_completions_encoder,
                                            .envelope = Envelope::openai,
                                            .response_id = &completion_response_id,
-                                           .keep_alive = kKeepAliveComment};
+                                           .keep_alive = kKeepAliveComment,
+                                           .prompt_param = "prompt"};
 
 } // namespace bloom::dialect

@@ -437,6 +437,8 @@ constinit const Dialect kOpenAiResponses{.id = gen::Dialect::openai_responses,
                                          .make_encoder = &make_openai_responses_encoder,
                                          .envelope = Envelope::openai,
                                          .response_id = &responses_response_id,
-                                         .keep_alive = kKeepAliveComment};
+                                         .keep_alive = kKeepAliveComment,
+                                         .prompt_param = "input",
+                                         .format_param = "text.format"};
 
 } // namespace bloom::dialect

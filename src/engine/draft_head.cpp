@@ -99,7 +99,7 @@ void DraftHead::take_guesses(std::int32_t n_valid) {
 }
 
 Result<> DraftHead::follow(const Batcher::Step& step, std::span<const Follower> followers,
-                           std::int32_t n_valid) {
+                           std::int32_t n_valid, PossibleGuesses possible) {
     clear();
     chains_.clear();
     ++n_steps_;
@@ -126,9 +126,10 @@ Result<> DraftHead::follow(const Batcher::Step& step, std::span<const Follower> 
         BLOOM_OK(run(compute::Phase::decode));
         take_guesses(n_valid);
     }
-    for (const Chain& chain : chains_)
-        batcher_.propose(chain.seq,
-                         std::span(chain.draft).first(static_cast<std::size_t>(chain.n)));
+    for (const Chain& chain : chains_) {
+        const auto guess = std::span(chain.draft).first(static_cast<std::size_t>(chain.n));
+        batcher_.propose(chain.seq, guess.first(possible(chain.seq, guess)));
+    }
     return {};
 }
 

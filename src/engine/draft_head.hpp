@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include <bloom/base/function_ref.hpp>
 #include <bloom/base/result.hpp>
 #include <bloom/compute/backend.hpp>
 #include <bloom/engine/arch.hpp>
@@ -37,10 +38,14 @@ public:
         std::int32_t n_wanted = 0;
     };
 
+    /// How many of the guesses, from the first on, the sequence may be computed with.
+    using PossibleGuesses = FunctionRef<std::size_t(SeqId, std::span<const std::int32_t>)>;
+
     /// To be called when the step is complete and its tokens have been appended, in the order of
-    /// items. Proposes what it guessed to the batcher. Errors: those of the backend.
+    /// items. Proposes what it guessed, as far as possible, to the batcher. Errors: those of the
+    /// backend.
     Result<> follow(const Batcher::Step& step, std::span<const Follower> followers,
-                    std::int32_t n_valid);
+                    std::int32_t n_valid, PossibleGuesses possible);
 
 private:
     /// A sequence that is being guessed for.

@@ -122,9 +122,11 @@ Result<std::unique_ptr<Engine>> Engine::create(ModelFile file, const EngineOptio
     info.weight_bytes = memory.weight_bytes;
     info.kv_bytes = memory.kv_bytes;
     info.state_bytes = memory.state_bytes;
-    return std::make_unique<EngineImpl>(std::move(file), options, std::move(prompts),
-                                        std::move(backend), std::move(graph), std::move(store),
-                                        std::move(swap), std::move(info));
+    auto engine = std::make_unique<EngineImpl>(std::move(file), options, std::move(prompts),
+                                               std::move(backend), std::move(graph),
+                                               std::move(store), std::move(swap), std::move(info));
+    BLOOM_OK(engine->prepare_constraints());
+    return engine;
 }
 
 namespace {
@@ -153,8 +155,10 @@ EngineImpl::EngineImpl(ModelFile file, const EngineOptions& options, PromptMaker
                        std::unique_ptr<const Graph> graph, StateStore store,
                        std::unique_ptr<SwapPages> swap, EngineInfo info)
     : options_(options), file_(std::move(file)), prompts_(std::move(prompts)),
-      info_(std::move(info)), backend_(std::move(backend)), graph_(std::move(graph)),
-      store_(std::move(store)), swap_(std::move(swap)),
+      info_(std::move(info)),
+      constraints_(prompts_.tokenizer(), prompts_.output_format(), info_.vocab_rows),
+      backend_(std::move(backend)), graph_(std::move(graph)), store_(std::move(store)),
+      swap_(std::move(swap)),
       batcher_(batcher_options(options, *graph_), store_, swap_ ? &swap_->space() : nullptr, this),
       plans_(*graph_, *backend_),
       scratch_(static_cast<std::size_t>(options.team->size()), SamplerScratch(*options.table)) {

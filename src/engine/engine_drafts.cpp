@@ -52,6 +52,19 @@ std::int32_t EngineImpl::room_for_guesses(const Request& request, const Choice& 
     return std::min(most, choice.max_new - choice.n_generated - 1);
 }
 
+/// How many of the guesses the choice's grammar allows, from the first on.
+std::size_t EngineImpl::count_possible(Choice& choice, std::span<const std::int32_t> guess) {
+    if (!choice.matcher) return guess.size();
+    static_assert(kMaxDraft <= text::GrammarMatcher::kMaxRollback);
+    std::size_t n = 0;
+    while (n < guess.size() && !prompts_.tokenizer()->is_stop(guess[n]) &&
+           choice.matcher->accept(guess[n])) {
+        ++n;
+    }
+    choice.matcher->rollback(static_cast<std::int32_t>(n));
+    return n;
+}
+
 /// Guesses from text seen before, for models without a head of their own.
 void EngineImpl::propose_drafts() {
     if (head_) return;
@@ -65,6 +78,7 @@ void EngineImpl::propose_drafts() {
             try {
                 guess =
                     choice->lookup.guess(batcher_.tokens(choice->seq), room, rules.least_chance);
+                guess = guess.first(count_possible(*choice, guess));
             } catch (const std::bad_alloc&) {
             }
             if (!guess.empty()) n_unguessed_ = 0;
@@ -89,7 +103,10 @@ Result<> EngineImpl::follow_with_head(const Batcher::Step& step) {
         if (follower.n_wanted > 0) n_unguessed_ = 0;
         followers_.push_back(follower);
     }
-    return head_->follow(step, followers_, info_.n_tokens);
+    const auto possible = [&](SeqId seq, std::span<const std::int32_t> guess) {
+        return count_possible(*owner(seq).choice, guess);
+    };
+    return head_->follow(step, followers_, info_.n_tokens, possible);
 }
 
 } // namespace bloom::engine

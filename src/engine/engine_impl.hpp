@@ -16,6 +16,7 @@
 #include <bloom/engine/sampler.hpp>
 #include <bloom/engine/state.hpp>
 
+#include "engine/constraints.hpp"
 #include "engine/draft_head.hpp"
 #include "engine/output.hpp"
 #include "engine/plan_cache.hpp"
@@ -38,6 +39,8 @@ struct Choice {
     ChoiceOutput output;
     PromptLookup lookup = {};
     GuessRecord head_record = {}; ///< of guesses that the model's own head makes
+    /// Where the answer stands in the grammar that it has to follow, if there is one.
+    std::optional<text::GrammarMatcher> matcher = {};
 };
 
 struct Request {
@@ -77,6 +80,9 @@ public:
     EngineImpl(ModelFile file, const EngineOptions& options, PromptMaker prompts,
                std::unique_ptr<compute::Backend> backend, std::unique_ptr<const Graph> graph,
                StateStore store, std::unique_ptr<SwapPages> swap, EngineInfo info);
+
+    /// What would otherwise be done when the first request needs it. Errors: GrammarVocab's.
+    Result<> prepare_constraints() { return constraints_.prepare(); }
 
     Result<> submit(RequestId id, std::shared_ptr<const gen::Generation> generation,
                     std::int64_t credit_bytes) override;
@@ -138,7 +144,9 @@ private:
         std::int32_t n_drafts;  ///< guesses in the step
         std::int32_t n_true;    ///< of them, those that came true so far
         std::int32_t token;
-        DrawnLogprobs told; ///< of choices that want them
+        DrawnLogprobs told;      ///< of choices that want them
+        std::size_t mask_at = 0; ///< in masks_
+        bool has_mask = false;
     };
 
     /// Who a sequence belongs to.
@@ -157,6 +165,7 @@ private:
     void expire(std::int64_t now_ms) noexcept;
     void prepare_some();
     std::size_t prepare(Request& request);
+    Result<std::size_t> constrain(const gen::Generation& generation, std::vector<Prompt>& prompts);
     void make_choices(Request& request, std::vector<Prompt> prompts);
     Result<> enqueue_prompt(Request& request, Prompt& prompt, std::int32_t first_choice);
     void fail(Request& request, gen::Failure failure, std::string message);
@@ -181,7 +190,19 @@ private:
     void reserve_scratch();
     void report_starts(const Batcher::Step& step);
     void collect_draws(const Batcher::Step& step);
+    void collect_masks();
+    Allowed allowed_of(const Draw& draw) const noexcept;
+
+    std::size_t words_of_mask() const noexcept {
+        return (static_cast<std::size_t>(info_.vocab_rows) + 63) / 64;
+    }
+
+    static bool is_plain_greedy(const Draw& draw) noexcept {
+        return !draw.has_mask && draw.choice->sampler.is_plain_greedy();
+    }
+
     void draw_tokens();
+    std::size_t count_possible(Choice& choice, std::span<const std::int32_t> guess);
     void take_draws(const Batcher::Step& step);
     void take_token(Request& request, Choice& choice, std::int32_t token,
                     const DrawnLogprobs* told);
@@ -195,6 +216,7 @@ private:
     ModelFile file_;
     PromptMaker prompts_;
     EngineInfo info_;
+    Constraints constraints_;
     std::unique_ptr<compute::Backend> backend_;
     std::unique_ptr<const Graph> graph_;
     StateStore store_;
@@ -215,6 +237,7 @@ private:
     std::vector<std::int32_t> greedy_rows_;
     std::vector<std::int32_t> greedy_tokens_;
     std::vector<std::uint32_t> weighted_; ///< indices into draws_
+    std::vector<std::uint64_t> masks_;    ///< of the draws that have one
     std::vector<SamplerScratch> scratch_; ///< by worker
 
     RateMeter decode_rate_;

@@ -40,6 +40,16 @@ std::size_t input_bytes(const gen::Generation& g) noexcept {
     return n;
 }
 
+/// The text of a last message of the assistant, which is to be continued.
+std::string begun_answer(const gen::Generation& g) {
+    std::string out;
+    if (g.messages.empty() || g.messages.back().role != gen::Role::assistant) return out;
+    if (!g.messages.back().tool_calls.empty()) return out;
+    for (const gen::Part& p : g.messages.back().content)
+        out += p.text;
+    return out;
+}
+
 gen::Failure failure_of(CancelReason reason) noexcept {
     switch (reason) {
     case CancelReason::deadline:
@@ -215,8 +225,32 @@ std::size_t EngineImpl::prepare(Request& request) {
                          info_.ctx_len));
         return input_bytes(g);
     }
+    const Result<std::size_t> work = constrain(g, *prompts);
+    if (!work) {
+        fail(request, gen::Failure::invalid_request, std::string(work.error().message()));
+        return input_bytes(g);
+    }
     make_choices(request, std::move(*prompts));
-    return input_bytes(g);
+    return input_bytes(g) + *work;
+}
+
+/// Finds the grammar that the answers to each prompt have to follow. Returns what that cost beside
+/// the prompts themselves: one new grammar is enough for a step.
+Result<std::size_t> EngineImpl::constrain(const gen::Generation& generation,
+                                          std::vector<Prompt>& prompts) {
+    text::ConstraintRequest wanted = prompts_.constraint_of(generation);
+    std::size_t work = 0;
+    for (Prompt& prompt : prompts) {
+        wanted.in_reasoning = prompt.in_reasoning;
+        BLOOM_TRY(const Constraints::Found found, constraints_.find(wanted));
+        if (!found.grammar) continue;
+        if (found.made) work = kPrepareBytesPerStep;
+        prompt.matcher.emplace(found.grammar);
+        // An answer that the client has begun goes on from there, if it can be one at all.
+        const std::string begun = begun_answer(generation);
+        if (!begun.empty()) static_cast<void>(prompt.matcher->accept_bytes(begun));
+    }
+    return work;
 }
 
 void EngineImpl::make_choices(Request& request, std::vector<Prompt> prompts) {
@@ -244,6 +278,7 @@ void EngineImpl::make_choices(Request& request, std::vector<Prompt> prompts) {
             const auto left = info_.ctx_len - static_cast<std::int32_t>(prompts[p].ids.size());
             choice->max_new = std::min(std::max(g.limits.max_tokens, 1), left);
             choice->sampler.observe_prompt(prompts[p].ids);
+            choice->matcher = prompts[p].matcher;
             request.choices.push_back(std::move(choice));
         }
         if (Result<> queued = enqueue_prompt(request, prompts[p], first); !queued) {

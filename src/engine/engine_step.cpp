@@ -160,6 +160,11 @@ void EngineImpl::compute_step(std::int64_t now_ms) {
 void EngineImpl::take_draws(const Batcher::Step& step) {
     std::size_t n_left = 0;
     for (Draw& d : draws_) {
+        if (d.request->ended) continue; // through another choice
+        if (d.token < 0) {
+            fail(*d.request, gen::Failure::provider, "no token fits the demanded format");
+            continue;
+        }
         take_token(*d.request, *d.choice, d.token,
                    d.choice->sampler.tells_logprobs() ? &d.told : nullptr);
         const bool guessed = d.n_true < d.n_drafts;
@@ -221,11 +226,40 @@ void EngineImpl::collect_draws(const Batcher::Step& step) {
     }
 }
 
+/// What each draw may take. A mask lasts until the next is asked for, so they are copied.
+void EngineImpl::collect_masks() {
+    masks_.clear();
+    for (Draw& d : draws_) {
+        d.has_mask = d.choice->matcher.has_value();
+        if (!d.has_mask) continue;
+        const std::span<const std::uint64_t> mask = d.choice->matcher->mask();
+        d.mask_at = masks_.size();
+        masks_.insert(masks_.end(), mask.begin(), mask.end());
+        BLOOM_CHECK(mask.size() == words_of_mask());
+    }
+}
+
+Allowed EngineImpl::allowed_of(const Draw& draw) const noexcept {
+    if (!draw.has_mask) return {};
+    Allowed out{std::span(masks_).subspan(draw.mask_at, words_of_mask()), -1,
+                prompts_.tokenizer()->stop_ids()};
+    const auto allows = [&](std::int32_t token) {
+        const auto at = static_cast<std::size_t>(token);
+        return at / 64 < out.mask.size() && (out.mask[at / 64] >> (at % 64) & 1) != 0;
+    };
+    // Thoughts without end would keep the answer from coming.
+    const std::int32_t close = constraints_.thinking_end();
+    if (close >= 0 && allows(close) && std::ranges::none_of(out.ends, allows))
+        out.instead_of_end = close;
+    return out;
+}
+
 void EngineImpl::draw_tokens() {
     greedy_rows_.clear();
     weighted_.clear();
+    collect_masks();
     for (std::size_t i = 0; i < draws_.size(); ++i) {
-        if (draws_[i].choice->sampler.is_plain_greedy()) {
+        if (is_plain_greedy(draws_[i])) {
             greedy_rows_.push_back(draws_[i].logit_row);
         } else {
             weighted_.push_back(static_cast<std::uint32_t>(i));
@@ -237,13 +271,13 @@ void EngineImpl::draw_tokens() {
         backend_->sample(greedy_rows_, n_valid, greedy_tokens_);
         std::size_t next = 0;
         for (Draw& d : draws_) {
-            if (d.choice->sampler.is_plain_greedy()) d.token = greedy_tokens_[next++];
+            if (is_plain_greedy(d)) d.token = greedy_tokens_[next++];
         }
     }
     const auto draw = [&](std::uint32_t i, SamplerScratch& scratch) {
         Draw& d = draws_[i];
-        d.token = d.choice->sampler.sample(backend_->read_logits(d.logit_row), n_valid, scratch, {},
-                                           &d.told);
+        d.token = d.choice->sampler.sample(backend_->read_logits(d.logit_row), n_valid, scratch,
+                                           allowed_of(d), &d.told);
     };
     if (!weighted_.empty()) reserve_scratch();
     if (weighted_.size() <= 1) {
@@ -281,6 +315,12 @@ void EngineImpl::take_token(Request& request, Choice& choice, std::int32_t token
     }
     choice.sampler.accept(token);
     ++choice.n_generated;
+    bool complete = false; // nothing but an end may follow
+    if (choice.matcher) {
+        BLOOM_CHECK(choice.matcher->accept(token));
+        complete = choice.matcher->must_end();
+        if (choice.matcher->ended()) choice.matcher.reset();
+    }
     const std::int64_t reasoning_before = choice.output.reasoning_tokens();
     const bool ends =
         !request.generation->limits.ignore_eos && prompts_.tokenizer()->is_stop(token);
@@ -297,7 +337,9 @@ void EngineImpl::take_token(Request& request, Choice& choice, std::int32_t token
     }
     has_events_ |= request.events.size() != n_events;
     request.usage.reasoning_tokens += choice.output.reasoning_tokens() - reasoning_before;
-    if (ends || choice.output.stopped() || choice.output.call_over()) {
+    complete = complete && !request.generation->limits.ignore_eos;
+    if (complete && !ends) choice.output.push_end(); // no need to compute it
+    if (ends || complete || choice.output.stopped() || choice.output.call_over()) {
         finish_choice(request, choice, gen::Finish::stop); // or tool_calls, see there
     } else if (choice.n_generated >= choice.max_new) {
         finish_choice(request, choice, gen::Finish::length);

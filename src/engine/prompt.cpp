@@ -1,5 +1,7 @@
 #include "engine/prompt.hpp"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include <bloom/text/detokenizer.hpp>
@@ -162,6 +164,19 @@ Result<std::vector<Prompt>> PromptMaker::prepare(const gen::Generation& generati
         if (!first) return Error{Code::invalid_argument, "the prompt is empty"};
         prompt.ids.push_back(*first);
     }
+    return out;
+}
+
+text::ConstraintRequest PromptMaker::constraint_of(const gen::Generation& generation) const {
+    text::ConstraintRequest out;
+    out.tmpl = &generation.tmpl;
+    out.format = &generation.format;
+    out.calls = format_;
+    const bool gemma = format_ == text::OutputFormat::gemma;
+    // Models that know the tag think where nobody has switched it off; Gemma where it is asked to.
+    const std::string_view open = gemma ? "<|channel>" : "<think>";
+    out.may_think = generation.tmpl.enable_thinking.value_or(!gemma) &&
+                    std::ranges::any_of(tags_, [&](const auto& tag) { return tag.text == open; });
     return out;
 }
 

@@ -13,6 +13,8 @@
 #include <bloom/engine/model_file.hpp>
 #include <bloom/gen/generation.hpp>
 #include <bloom/text/chat_template.hpp>
+#include <bloom/text/grammar/constraint.hpp>
+#include <bloom/text/grammar/matcher.hpp>
 #include <bloom/text/output_parser.hpp>
 #include <bloom/text/tokenizer.hpp>
 
@@ -23,6 +25,9 @@ struct Prompt {
     std::vector<std::int32_t> ids;
     bool in_reasoning = false; ///< the template has opened the thinking already
     std::string echo;          ///< what each answer begins with, see gen::Generation::echo
+    /// What its answers have to follow, and how far what they continue has come in it; empty: any
+    /// text will do.
+    std::optional<text::GrammarMatcher> matcher = {};
 };
 
 /// Template and tokenizer of one model.
@@ -46,6 +51,11 @@ public:
     /// where it refuses, an id outside of the vocabulary); others name what the template could not
     /// do.
     Result<std::vector<Prompt>> prepare(const gen::Generation& generation) const;
+
+    /// What decides which answers a request allows, in_reasoning apart. Refers to the request.
+    text::ConstraintRequest constraint_of(const gen::Generation& generation) const;
+
+    text::OutputFormat output_format() const noexcept { return format_; }
 
     /// How answers to this request are to be parsed, in_reasoning apart.
     text::OutputParserOptions parser_options(const gen::Generation& generation) const;

@@ -2,10 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <bloom/base/rng.hpp>
 #include <bloom/http/client.hpp>
 #include <bloom/json/reader.hpp>
-#include <bloom/json/writer.hpp>
 #include <bloom/measure/serve_bench.hpp>
 #include <bloom/measure/statistics.hpp>
 #include <bloom/rt/shard_set.hpp>
@@ -108,7 +106,8 @@ private:
 
     rt::Task<Outcome> send(std::size_t i, rt::StopToken stop) {
         auto response = co_await client_.request(
-            request(http::Method::post, "/v1/chat/completions", chat_request(options_, i)), stop);
+            request(http::Method::post, path_of(options_.dialect), load_request(options_, i)),
+            stop);
         if (!response) co_return failed(std::string(response.error().message()));
         Outcome out;
         if (response->status() != http::Status::ok) {
@@ -142,6 +141,7 @@ private:
                 }
                 const ChunkContent chunk = read_chunk(event.data);
                 if (!chunk.error.empty()) co_return failed(chunk.error);
+                done |= chunk.ends;
                 if (chunk.completion_tokens >= 0) out.n_tokens = chunk.completion_tokens;
                 if (!chunk.has_content) continue;
                 if (out.first_ns == 0) {
@@ -186,71 +186,7 @@ struct LoadMain {
     BLOOM_CORO_WRAPPER rt::Task<void> operator()(rt::Shard& /*shard*/) const { return run(); }
 };
 
-bool is_text(const std::optional<json::Value>& value) {
-    return value && value->is_string() && !value->as_string()->empty();
-}
-
-/// Whether a message or delta brings anything a reader sees.
-bool has_content(const json::Object& members) {
-    if (is_text(members.find("content")) || is_text(members.find("reasoning_content"))) return true;
-    const auto calls = members.find("tool_calls");
-    return calls && calls->is_array();
-}
-
 } // namespace
-
-std::string chat_request(const ServeBenchOptions& options, std::size_t i) {
-    // Common words, one token each in most vocabularies, in an order of this request's own.
-    static constexpr std::string_view kWords[] = {"river", "stone", "light", "paper", "green",
-                                                  "seven", "cloud", "music", "table", "north"};
-    Rng rng(options.seed * 0x9e3779b97f4a7c15U + i);
-    std::string prompt;
-    for (std::int32_t w = 0; w < options.prompt_tokens; ++w) {
-        if (w > 0) prompt += ' ';
-        prompt += kWords[rng.below(std::size(kWords))];
-    }
-    std::string body;
-    json::Writer w(body);
-    w.begin_object().key("model").string(options.model).key("stream").boolean(options.stream);
-    if (options.stream)
-        w.key("stream_options").begin_object().key("include_usage").boolean(true).end_object();
-    w.key("max_tokens").integer(options.max_tokens);
-    w.key("messages").begin_array().begin_object();
-    w.key("role").string("user").key("content").string(prompt);
-    w.end_object().end_array().end_object();
-    return body;
-}
-
-ChunkContent read_chunk(const std::string& data) {
-    ChunkContent out;
-    json::Parser parser;
-    const auto document = parser.parse(data);
-    if (!document || !document->is_object()) {
-        out.error = "an event is no JSON object";
-        return out;
-    }
-    const json::Object chunk = *document->as_object();
-    if (const auto error = chunk.find("error"); error && error->is_object()) {
-        const auto message = error->as_object()->find("message");
-        out.error = is_text(message) ? std::string(*message->as_string()) : "an error event";
-        return out;
-    }
-    if (const auto usage = chunk.find("usage"); usage && usage->is_object()) {
-        if (const auto n = usage->as_object()->find("completion_tokens"); n && n->is_number())
-            out.completion_tokens = n->as_int64().value_or(-1);
-    }
-    const auto choices = chunk.find("choices");
-    if (!choices || !choices->is_array()) return out;
-    for (const json::Value choice : *choices->as_array()) {
-        if (!choice.is_object()) continue;
-        for (const char* where : {"delta", "message"}) {
-            const auto part = choice.as_object()->find(where);
-            if (part && part->is_object() && has_content(*part->as_object()))
-                out.has_content = true;
-        }
-    }
-    return out;
-}
 
 Result<ServeReport> bench_serve(const ServeBenchOptions& options) {
     BLOOM_TRY(const http::Url url, http::Url::parse(options.url));

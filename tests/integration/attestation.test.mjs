@@ -37,18 +37,11 @@ describe('attestation', () => {
   const suite = suiteContext();
   let node;
   let dataDir;
-  let dialects;
+  const dialects = Object.entries(DIALECTS).map(([name, dialect]) => ({ name, ...dialect }));
   after(() => suite.done());
   before(async () => {
     dataDir = temporaryFolder(suite);
     node = await startNode(suite, { dataDir });
-    dialects = [];
-    for (const [name, dialect] of Object.entries(DIALECTS)) {
-      const probe = await fetch(node.url + dialect.path, { method: 'POST', headers: node.headers, body: '{}' });
-      await probe.text();
-      if (probe.status !== 404) dialects.push({ name, ...dialect });
-    }
-    assert.ok(dialects.length > 0);
   });
 
   const post = (dialect, extra = {}, headers = {}, query = '') => fetch(node.url + dialect.path + query, {

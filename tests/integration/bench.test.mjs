@@ -121,6 +121,14 @@ test('bench serve: a load whose arrivals do not wait', async (t) => {
   assert.ok(streamed.ttft_ms.p50 <= streamed.total_ms.p50);
   const whole = await benchJson([...load, '--no-stream', '--model', 'darkbloom/nano'], { env });
   assert.ok(whole.answered > 0 && whole.gap_ms.n === 0);
+  for (const dialect of ['completions', 'responses', 'messages']) {
+    for (const how of ['--stream', '--no-stream']) {
+      const other = await benchJson([...load, how, '--dialect', dialect], { env });
+      assert.deepEqual(other.errors, {}, dialect);
+      assert.equal(other.dialect, dialect);
+      positive(other, 'answered', 'tokens', 'idle_ttft_ms');
+    }
+  }
   const table = await runBinary(['bench', ...load], { env });
   assert.match(table.stdout, /first content +\d+/);
 

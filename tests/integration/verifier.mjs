@@ -106,47 +106,59 @@ export async function verifyBody(body, header, trustedKey) {
 }
 
 const TAG = ': darkbloom-signature ';
+const PING = 'event: ping\ndata: {"type":"ping"}\n\n';
 const MEMBERS = ['response_hash', 'se_signature', 'statement', 'statement_signature', 'public_key'];
 
+/** Bytes as text, one character a byte, so that nothing is mended on the way. */
+function latin1(bytes) {
+  return String.fromCharCode(...bytes);
+}
+
 function isOutside(block) {
-  if (block === 'event: ping\ndata: {"type":"ping"}\n\n') return true;
-  return block.slice(0, -1).split('\n').slice(0, -1).every((line) => line.startsWith(':') && !line.includes('\r'))
-    && block.startsWith(':');
+  if (block === PING) return true;
+  return block.startsWith(':') && block.slice(0, -2).split('\n').every((line) => line.startsWith(':') && !line.includes('\r'));
+}
+
+function readComment(json) {
+  let evidence;
+  try {
+    evidence = JSON.parse(json);
+  } catch {
+    throw new NotVerified('the signature comment is not JSON');
+  }
+  insist(JSON.stringify(evidence, MEMBERS) === json && Object.keys(evidence).length === MEMBERS.length, 'the signature comment has another form');
+  return evidence;
 }
 
 /** Checks an event stream, all its bytes; returns the statement. */
 export async function verifyStream(bytes, trustedKey) {
-  // One character a byte, so that nothing is mended on the way.
-  let rest = Array.from(bytes, (b) => String.fromCharCode(b)).join('');
-  let signed = '';
+  const signed = new Uint8Array(bytes.length);
+  let nSigned = 0;
   let evidence = null;
   let done = false;
-  while (rest.length > 0) {
-    const end = rest.indexOf('\n\n');
+  for (let at = 0; at < bytes.length;) {
+    let end = bytes.indexOf(10, at);
+    while (end >= 0 && bytes[end + 1] !== 10) end = bytes.indexOf(10, end + 1);
     insist(end >= 0, 'the stream ends within an event');
-    const block = rest.slice(0, end + 2);
-    rest = rest.slice(end + 2);
+    const raw = bytes.subarray(at, end + 2);
+    at = end + 2;
+    // Only these can be a comment, a ping, or what follows the signature.
+    const block = evidence || raw[0] === 0x3a || raw.length === PING.length ? latin1(raw) : '';
     if (block.startsWith(TAG)) {
       insist(!evidence, 'two signatures');
-      const json = block.slice(TAG.length, -2);
-      try {
-        evidence = JSON.parse(json);
-      } catch {
-        throw new NotVerified('the signature comment is not JSON');
-      }
-      insist(JSON.stringify(evidence, MEMBERS) === json && Object.keys(evidence).length === MEMBERS.length, 'the signature comment has another form');
+      evidence = readComment(block.slice(TAG.length, -2));
     } else if (isOutside(block)) {
       continue;
     } else if (evidence) {
       insist(!done && block === 'data: [DONE]\n\n', 'something follows the signature');
       done = true;
     } else {
-      signed += block;
+      signed.set(raw, nSigned);
+      nSigned += raw.length;
     }
   }
   insist(evidence, 'no signature');
-  const signedBytes = Uint8Array.from(signed, (c) => c.charCodeAt(0));
-  return verifyEvidence(toHex(await sha256(signedBytes)), signedBytes.length, evidence, trustedKey);
+  return verifyEvidence(toHex(await sha256(signed.subarray(0, nSigned))), nSigned, evidence, trustedKey);
 }
 
 /** Checks the answer of /v1/providers/{node_id}/attestation to a nonce; returns the status. */

@@ -57,6 +57,7 @@ struct BenchArguments {
     std::int32_t prompt_tokens = 32;
     std::int32_t answer_tokens = 64;
     bool stream = true;
+    std::string dialect = "chat";
     std::string arrivals = "poisson";
     std::uint64_t seed = 1;
 };

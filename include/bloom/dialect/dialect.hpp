@@ -42,6 +42,10 @@ struct Dialect {
     /// What the node puts right behind a stream's first event, outside the signed bytes; often
     /// nothing.
     std::string_view after_first_event = {};
+    // Names of members, where errors tell of what several dialects have: the prompt and the format
+    // that the answer is to have.
+    std::string_view prompt_param = "messages";
+    std::string_view format_param = "response_format";
 };
 
 /// Thread: any.

@@ -2,14 +2,25 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <bloom/base/result.hpp>
 #include <bloom/measure/open_loop.hpp>
 
 namespace bloom::measure {
+
+/// The API that a load speaks.
+enum class LoadDialect : std::uint8_t { chat, completions, responses, messages };
+
+std::string_view to_string(LoadDialect dialect) noexcept;
+/// Nothing for a name that is none of them.
+std::optional<LoadDialect> load_dialect(std::string_view name) noexcept;
+/// Where its requests go.
+std::string_view path_of(LoadDialect dialect) noexcept;
 
 struct ServeBenchOptions {
     std::string url;     ///< of the node, http only
@@ -21,6 +32,7 @@ struct ServeBenchOptions {
     std::int32_t prompt_tokens = 32; ///< words; the node's tokenizer may count differently
     std::int32_t max_tokens = 64;
     bool stream = true;
+    LoadDialect dialect = LoadDialect::chat;
     Arrivals arrivals = Arrivals::poisson;
     std::uint64_t seed = 1;
 };
@@ -57,12 +69,14 @@ ServeReport summarise(std::span<const Outcome> outcomes, double idle_ttft_ms);
 /// URL); unavailable (no node there, no model).
 Result<ServeReport> bench_serve(const ServeBenchOptions& options);
 
-/// The body of one chat request; `i` varies the prompt, so that no prefix is found in a cache.
-std::string chat_request(const ServeBenchOptions& options, std::size_t i);
+/// The body of one request; `i` varies the prompt, so that no prefix is found in a cache.
+std::string load_request(const ServeBenchOptions& options, std::size_t i);
 
-/// What one event of a chat stream brings.
+/// What one event of a stream, or a whole answer, brings: in any of the dialects, whose shapes do
+/// not overlap.
 struct ChunkContent {
     bool has_content = false;
+    bool ends = false;                   ///< the stream's last event
     std::int64_t completion_tokens = -1; ///< -1: not in this one
     std::string error;                   ///< empty: none
 };

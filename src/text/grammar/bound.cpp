@@ -68,6 +68,20 @@ bool BoundGrammar::Impl::step_bytes(const Position& from, std::string_view bytes
 }
 
 bool BoundGrammar::Impl::step(const Position& from, std::int32_t token, Position& out) {
+    const std::uint64_t n_dropped = machine.n_dropped();
+    if (step_one(from, token, out)) return true;
+    if (machine.n_dropped() == n_dropped) return false;
+    // Masks look at one configuration at a time; what fits one of them must not be refused because
+    // all together were too many.
+    for (const Config& config : from.configs) {
+        single_.clear();
+        single_.configs.push_back(config);
+        if (step_one(single_, token, out)) return true;
+    }
+    return false;
+}
+
+bool BoundGrammar::Impl::step_one(const Position& from, std::int32_t token, Position& out) {
     const GrammarVocab::Impl::Role role = tokens_.role(token);
     if (role == GrammarVocab::Impl::Role::text) {
         return step_bytes(from, tokens_.bytes_of(token), false, out);

@@ -97,6 +97,7 @@ private:
     void add_config(const Config& config);
     const StateMask& state_mask(const StateKey& key);
     void set_bit(std::int32_t id) noexcept;
+    bool step_one(const Position& from, std::int32_t token, Position& out);
 
     const GrammarVocab::Impl& tokens_;
     std::vector<std::vector<std::int32_t>> tag_tokens_; ///< by tag
@@ -113,6 +114,7 @@ private:
     std::vector<std::uint32_t> leaves_;
     Position scratch_;
     Position other_;
+    Position single_;
 };
 
 } // namespace bloom::text

@@ -30,6 +30,12 @@ Error blame(const Parts& parts, std::initializer_list<std::string_view> keywords
 
 Result<GrammarNode> SchemaCompiler::compile(const Value& root) {
     BLOOM_TRY(const GrammarNode start, node_for(Demand{{&root}}));
+    BLOOM_OK(write_pending());
+    return start;
+}
+
+/// The rules that nodes refer to so far, and those that they refer to.
+Result<> SchemaCompiler::write_pending() {
     while (!pending_.empty()) {
         const Pending next = std::move(pending_.front());
         pending_.pop_front();
@@ -42,7 +48,7 @@ Result<GrammarNode> SchemaCompiler::compile(const Value& root) {
                                               " nodes of a grammar"};
         }
     }
-    return start;
+    return {};
 }
 
 Result<GrammarNode> SchemaCompiler::node_for(Demand demand) {

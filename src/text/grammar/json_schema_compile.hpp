@@ -23,6 +23,8 @@ inline constexpr std::size_t kMaxNamePatterns = 4;
 /// Places in an object times properties that are counted, with minProperties or maxProperties.
 inline constexpr std::size_t kMaxCountedPlaces = std::size_t{1} << 14;
 
+struct TagNotation;
+
 /// Turns the schemas of one document into nodes of a grammar: a rule for every set of schemas that
 /// holds for some value, so that recursive schemas become recursive rules.
 class SchemaCompiler {
@@ -31,6 +33,8 @@ public:
         : notation_(notation), grammar_(notation.grammar()), reader_(reader), strict_(strict) {}
 
     Result<GrammarNode> compile(const Value& root);
+    /// Arguments of a call in tags instead; constraint_parameters.cpp.
+    Result<GrammarNode> tagged_members(const Value& root, const TagNotation& tags);
 
 private:
     struct Entry {
@@ -42,6 +46,13 @@ private:
         Demand demand;
         GrammarRule rule;
     };
+
+    Result<> write_pending();
+    Result<GrammarNode> tagged_value(const Parts& parts, const TagNotation& tags,
+                                     std::uint8_t coerced);
+    Result<GrammarNode> tagged_text(const Parts& parts, const Facts& facts, std::uint8_t coerced);
+    Result<GrammarNode> tagged_literals(const Parts& parts, const Facts& facts,
+                                        std::uint8_t coerced);
 
     /// What values of a demand look like; its rule is written later.
     Result<GrammarNode> node_for(Demand demand);

@@ -177,6 +177,10 @@ Result<References> References::index(const Value& root) {
         const bool old = name->text.find("draft-07") != std::string::npos ||
                          name->text.find("draft-06") != std::string::npos;
         if (old) out.draft_ = Draft::draft7;
+        if (name->text.find("json-schema.org/") == std::string::npos) {
+            return Error{Code::unsupported, "$schema names a dialect that is not known: \"" +
+                                                name->text.substr(0, 120) + "\" (at #/$schema)"};
+        }
     }
     out.documents_.emplace("", &root);
     BLOOM_OK(out.walk(root));

@@ -21,7 +21,7 @@ enum class Draft : std::uint8_t {
 /// Lifetime: of the document.
 class References {
 public:
-    /// Errors: invalid_argument ($id, $anchor of a wrong type), too_large.
+    /// Errors: invalid_argument ($id, $anchor of a wrong type), unsupported (another dialect).
     static Result<References> index(const Value& root);
 
     Draft draft() const noexcept { return draft_; }

@@ -1,6 +1,7 @@
 #include "machine.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include <bloom/base/check.hpp>
 
@@ -52,6 +53,7 @@ std::uint32_t Stacks::find_or_add(std::uint32_t parent, std::uint32_t target, st
     frame.depth = frames_[parent].depth + 1;
     frame.next = buckets_[at];
     frame.same = made;
+    frame.shape = made;
     buckets_[at] = made;
     frames_.push_back(frame);
     if (frames_.size() > buckets_.size()) rehash();
@@ -72,14 +74,30 @@ std::uint32_t Stacks::push(std::uint32_t parent, std::uint32_t target, std::uint
     bool fresh = false;
     const std::uint32_t made = find_or_add(parent, target, rule, count, fresh);
     if (!fresh) return made;
+    // Both kinds of relatives are their own relatives of that kind.
+    const std::uint32_t shape_parent = frames_[parent].shape;
+    if (shape_parent != parent || count != 0) {
+        const std::uint32_t shape = push(shape_parent, target, rule, 0);
+        frames_[made].shape = shape;
+    }
     const std::uint32_t same_parent = frames_[parent].same;
     const std::uint32_t same_count = rule == kNone ? count : representative(rule, count);
     if (same_parent != parent || same_count != count) {
-        bool ignored = false;
-        const std::uint32_t same = find_or_add(same_parent, target, rule, same_count, ignored);
+        const std::uint32_t same = push(same_parent, target, rule, same_count);
         frames_[made].same = same;
     }
     return made;
+}
+
+bool Stacks::covers(std::uint32_t a, std::uint32_t b) const noexcept {
+    for (; a != b; a = frames_[a].parent, b = frames_[b].parent) {
+        const std::uint32_t count = frames_[a].count;
+        const std::uint32_t other = frames_[b].count;
+        if (count == other) continue;
+        // Fewer rounds done leave more to do, at most; at least, only what is due.
+        if (count > other || count < grammar_->rules[frames_[a].rule].least) return false;
+    }
+    return true;
 }
 
 std::uint32_t Stacks::representative(std::uint32_t rule, std::uint32_t count) const noexcept {
@@ -130,7 +148,10 @@ void Machine::visit(std::uint32_t state, std::uint32_t stack) {
          at = (at + 1) & mask) {
         if (seen_[slots_[at] - 1] == config) return;
     }
-    if (seen_.size() == kMaxGrammarConfigs) return;
+    if (seen_.size() == kMaxGrammarConfigs) {
+        ++n_dropped_;
+        return;
+    }
     seen_.push_back(config);
     insert(static_cast<std::uint32_t>(seen_.size() - 1));
 }
@@ -182,7 +203,42 @@ void Machine::finish() {
             call(next, config.stack);
         if (state.n_edges > 0) out_->configs.push_back(config);
     }
-    if (out_->configs.size() > 1) std::sort(out_->configs.begin(), out_->configs.end());
+    if (out_->configs.size() > 1) drop_covered();
+}
+
+/// Sorts. Repeats of what may itself repeat are read in as many ways as there are counts; of those
+/// that differ in counts alone, the ones that allow least go.
+void Machine::drop_covered() {
+    std::vector<Config>& configs = out_->configs;
+    const auto kind = [&](const Config& config) {
+        return std::pair(config.state, stacks_[config.stack].shape);
+    };
+    std::sort(configs.begin(), configs.end(), [&](const Config& a, const Config& b) {
+        return std::pair(kind(a), a.stack) < std::pair(kind(b), b.stack);
+    });
+    std::size_t kept = 0;
+    std::size_t first_alike = 0;
+    auto kind_now = kind(configs[0]);
+    for (std::size_t i = 0; i < configs.size(); ++i) {
+        const Config config = configs[i];
+        if (kind(config) != kind_now) {
+            kind_now = kind(config);
+            first_alike = kept;
+        }
+        const auto alike = configs.begin() + static_cast<std::ptrdiff_t>(first_alike);
+        const auto end = configs.begin() + static_cast<std::ptrdiff_t>(kept);
+        if (std::any_of(alike, end, [&](const Config& other) {
+                return stacks_.covers(other.stack, config.stack);
+            })) {
+            continue;
+        }
+        const auto rest = std::remove_if(alike, end, [&](const Config& other) {
+            return stacks_.covers(config.stack, other.stack);
+        });
+        kept = static_cast<std::size_t>(rest - configs.begin());
+        configs[kept++] = config;
+    }
+    configs.resize(kept);
 }
 
 void Machine::start(Position& out) {

@@ -32,6 +32,8 @@ public:
         std::uint32_t count = 0;        ///< rounds of that rule that are complete
         /// The stack with counters that no token can tell apart from these brought together.
         std::uint32_t same = kBottom;
+        /// The stack with all counters at zero.
+        std::uint32_t shape = kBottom;
         std::uint32_t next = kNone; ///< in the bucket
         std::uint32_t depth = 0;
     };
@@ -45,6 +47,8 @@ public:
 
     std::uint32_t push(std::uint32_t parent, std::uint32_t target, std::uint32_t rule,
                        std::uint32_t count);
+    /// Whether whatever can follow on stack `b` can follow on stack `a`, which has the same shape.
+    bool covers(std::uint32_t a, std::uint32_t b) const noexcept;
     /// The count that stands for all that behave like `count` within the horizon.
     std::uint32_t representative(std::uint32_t rule, std::uint32_t count) const noexcept;
     /// Takes back all frames from number `size` on.
@@ -72,7 +76,7 @@ struct Config {
 
 /// All ways to read a text so far, up to the states where bytes or tags are next.
 struct Position {
-    std::vector<Config> configs; ///< sorted, distinct
+    std::vector<Config> configs; ///< in one order, none covered by another
     bool ends = false;           ///< the text may end here
     bool leaves = false;         ///< a frame with kLeaves was popped
 
@@ -113,16 +117,21 @@ public:
     /// Behind the end of the rule that runs on `stack`.
     void leave(std::uint32_t stack, Position& out);
 
+    /// Configurations left out so far for kMaxGrammarConfigs.
+    std::uint64_t n_dropped() const noexcept { return n_dropped_; }
+
 private:
     void begin(Position& out);
     void visit(std::uint32_t state, std::uint32_t stack);
     void pop(std::uint32_t stack);
     void call(const Grammar::Call& call, std::uint32_t stack);
     void finish();
+    void drop_covered();
 
     const Grammar* grammar_;
     Stacks stacks_;
     Position* out_ = nullptr;
+    std::uint64_t n_dropped_ = 0;
     std::vector<Config> seen_;         ///< of this step, in order of discovery
     std::vector<std::uint32_t> slots_; ///< index in seen_ + 1 by hash, once there are many
 };

@@ -11,8 +11,9 @@
 /// What is behind a GrammarVocab. Known to src/text/grammar only.
 namespace bloom::text {
 
-/// Longer tokens are never allowed: they cost depth in every walk, and are runs of one character.
-inline constexpr std::size_t kMaxGrammarTokenBytes = 255;
+/// Longer tokens are never allowed: they are runs of one character, and the longest token decides
+/// how close to its bound a counter needs masks of its own.
+inline constexpr std::size_t kMaxGrammarTokenBytes = 32;
 
 struct GrammarVocab::Impl {
     /// Nodes in preorder of the sorted tokens, so a walk reads them one after the other.

@@ -78,6 +78,7 @@ TypeSet types_of(const Value& root, const Value& schema, std::uint32_t depth) {
         for (const Value& value : jinja::items_of(*values))
             out |= type_of_value(value);
     }
+    if (const Value* value = schema.find("const")) out |= type_of_value(*value);
     for (const std::string_view key : {"anyOf", "oneOf", "allOf"}) {
         const Value* parts = schema.find(key);
         if (parts == nullptr || !parts->is(Kind::sequence)) continue;

@@ -59,7 +59,7 @@ function bodyProblems(path, request, body) {
   if (path === '/v1/models') return [...schema('openai', 'ListModelsResponse', body), ...schema('messages', 'ModelList', body)];
   if (path.startsWith('/v1/models/')) return [...schema('openai', 'Model', body), ...schema('messages', 'ModelInfo', body)];
   if (path === '/v1/responses/input_tokens') return schema('openai', 'TokenCountsResource', body);
-  if (path.startsWith('/v1/responses/')) return body.object === 'response' ? responseProblems(body) : [];
+  if (path.startsWith('/v1/responses/') && (body.deleted || body.object === 'list')) return [];
   // The shape of the body decides between these two, not the path.
   if (body.object === 'response') return responseProblems(body);
   if (path === '/v1/chat/completions' || path === '/v1/responses') return completionProblems(request, body);

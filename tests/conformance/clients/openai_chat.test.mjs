@@ -282,7 +282,7 @@ describe('openai: chat completions', () => {
         return true;
       });
     }
-    await assert.rejects(client.embeddings.create({ model: MODEL, input: 'x' }), OpenAI.BadRequestError);
+    await assert.rejects(client.embeddings.create({ model: MODEL, input: 'x' }), /embedding/i);
     at.recorder.assertValid(10);
   });
 });

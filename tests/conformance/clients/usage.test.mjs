@@ -43,7 +43,11 @@ const DIALECTS = {
       messages: turns, ...(system && { system }), max_tokens: bound,
       ...(tools && { tools: tools.map((t) => ({ name: t.name, description: t.description, input_schema: t.schema })), tool_choice: { type: 'none' } }),
     }),
-    numbers: ({ usage }) => ({ input: usage.input_tokens, output: usage.output_tokens, cached: usage.cache_read_input_tokens }),
+    // Here the prompt is told in parts: what was read anew and what the cache had.
+    numbers: ({ usage }) => ({
+      input: usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens,
+      output: usage.output_tokens, cached: usage.cache_read_input_tokens,
+    }),
     text: (answer) => answer.content[0].text,
     stream: (events) => ({
       usage: { ...events.find((e) => e.type === 'message_start').message.usage, ...events.findLast((e) => e.type === 'message_delta').usage },

@@ -99,6 +99,11 @@ public:
         gen::Event finished = event(gen::EventKind::finished);
         finished.finish = gen::Finish::stop;
         std::deque<gen::EventBatch> out;
+        if (text.find("too long") != std::string::npos) {
+            out.push_back({event(gen::EventKind::refused, "too many tokens")});
+            out.back()[0].refusal = gen::Refusal::too_long;
+            return std::make_unique<BatchStream>(std::move(out));
+        }
         out.push_back({event(gen::EventKind::accepted), event(gen::EventKind::started)});
         const bool answered = request->messages.back().role == gen::Role::tool;
         if (text.find("fail") != std::string::npos) {
@@ -298,6 +303,22 @@ rt::Task<void> check_answers(World& w) {
     EXPECT_EQ(strange.status, 400);
     EXPECT_EQ(strange.at("error.param"), "truncation");
     EXPECT_EQ(strange.at("error.code"), "unsupported_parameter");
+    const Answer long_one = co_await create(w, R"("input":"too long","stream":true)");
+    EXPECT_EQ(long_one.status, 400);
+    EXPECT_EQ(long_one.at("error.param"), "input");
+    EXPECT_EQ(long_one.at("error.code"), "context_length_exceeded");
+    const Answer schema = co_await create(
+        w,
+        R"("input":"x","text":{"format":{"type":"json_schema","name":"s","schema":{"type":"spaceship"}}})");
+    EXPECT_EQ(schema.status, 400);
+    EXPECT_EQ(schema.at("error.param"), "text.format");
+    EXPECT_EQ(schema.at("error.code"), "unsupported_schema");
+    const Answer tool = co_await create(
+        w,
+        R"("input":"x","tool_choice":"required","tools":[{"type":"function","name":"f","parameters":{"type":"object",
+        "properties":{"a":{"not":{"type":"string"}}}}}])");
+    EXPECT_EQ(tool.status, 400);
+    EXPECT_EQ(tool.at("error.param"), "tools[0]");
 }
 
 TEST(Responses, AnswersWholeAndStreamed) {

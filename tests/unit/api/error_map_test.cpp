@@ -57,6 +57,11 @@ TEST(ErrorMap, RefusalsAndFailures) {
     e.failure = gen::Failure::context_length;
     e.text = "too long";
     EXPECT_EQ(to_api_error(e).code, "context_length_exceeded");
+    EXPECT_EQ(to_api_error(e).message, "too long");
+    EXPECT_NE(
+        to_api_error(e).anthropic_body("r").find(R"("message":"prompt is too long: too long")"),
+        std::string::npos)
+        << "the words that clients act on";
     e.failure = gen::Failure::provider;
     e.text = "stack trace";
     EXPECT_EQ(to_api_error(e).message.find("stack"), std::string::npos);

@@ -96,6 +96,11 @@ TEST(ModelJson, ModelsOfTheCatalogHaveItsFacts) {
     EXPECT_EQ(at(model, {"provider_count"}).as_int64().value(), 2);
     EXPECT_EQ(at(model, {"context_length"}).as_int64().value(), 4096)
         << "the node's, not the model's";
+    EXPECT_EQ(at(model, {"max_input_tokens"}).as_int64().value(), 4096);
+    EXPECT_EQ(at(model, {"max_tokens"}).as_int64().value(), 4096);
+    EXPECT_EQ(at(model, {"lifecycle"}).as_string().value(), "active");
+    for (const char* none : {"capabilities", "line", "deprecated_at", "retires_at"})
+        EXPECT_TRUE(at(model, {none}).is_null()) << none;
     EXPECT_EQ(at(model, {"pricing", "prompt"}).as_string().value(), "0.000000065");
     EXPECT_EQ(at(model, {"pricing", "completion"}).as_string().value(), "0.0000002");
     EXPECT_EQ(at(model, {"pricing", "input_cache_read"}).as_string().value(), "0.0000000325");

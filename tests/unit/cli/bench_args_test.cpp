@@ -59,12 +59,14 @@ TEST(BenchArguments, ModelAndRoofs) {
 }
 
 TEST(BenchArguments, Serve) {
-    const Arguments a = parsed({"serve", "--url", "http://127.0.0.1:1", "--rate", "2.5",
-                                "--duration", "10", "--no-stream", "--arrivals", "even"});
+    const Arguments a =
+        parsed({"serve", "--url", "http://127.0.0.1:1", "--rate", "2.5", "--duration", "10",
+                "--no-stream", "--arrivals", "even", "--dialect", "messages"});
     EXPECT_EQ(a.verb, Verb::bench_serve);
     EXPECT_EQ(a.bench.rate, 2.5);
     EXPECT_FALSE(a.bench.stream);
     EXPECT_EQ(a.bench.arrivals, "even");
+    EXPECT_EQ(a.bench.dialect, "messages");
     EXPECT_TRUE(parsed({"serve", "--url", "x", "--rate", "1", "--duration", "1"}).bench.stream);
 }
 
@@ -82,6 +84,7 @@ TEST(BenchArguments, UsageErrorsEndWithTwo) {
         {"serve", "--url", "http://a", "--rate", "0", "--duration", "1"},
         {"serve", "--url", "http://a", "--rate", "1", "--duration", "-1"},
         {"serve", "--url", "http://a", "--rate", "1", "--duration", "1", "--arrivals", "bursty"},
+        {"serve", "--url", "http://a", "--rate", "1", "--duration", "1", "--dialect", "latin"},
     };
     for (const auto& words : wrong) {
         testing::internal::CaptureStderr();

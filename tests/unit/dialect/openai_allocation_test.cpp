@@ -46,7 +46,7 @@ TEST_P(Allocations, NoneForATokenOfAStream) {
     const auto encoder = make_encoder(spec);
     const std::vector<gen::Event> batch = tokens();
     std::string out;
-    out.reserve(16384); // numbers in it grow
+    out.reserve(16384);           // numbers in it grow
     for (int i = 0; i < 2; ++i) { // the first round sends preambles, too
         out.clear();
         for (const gen::Event& e : batch)

@@ -150,20 +150,52 @@ TEST(ServeBench, ReadsChunksOfBothKinds) {
         read_chunk(R"({"choices":[],"usage":{"completion_tokens":17,"prompt_tokens":2}})");
     EXPECT_EQ(usage.completion_tokens, 17);
     EXPECT_TRUE(usage.error.empty());
+    EXPECT_TRUE(read_chunk(R"({"choices":[{"text":"x"}]})").has_content);
+    EXPECT_TRUE(read_chunk(R"({"type":"response.output_text.delta","delta":"x"})").has_content);
+    EXPECT_FALSE(read_chunk(R"({"type":"response.created","response":{"usage":null}})").ends);
+    const ChunkContent completed = read_chunk(
+        R"({"type":"response.completed","response":{"error":null,"usage":{"output_tokens":5}}})");
+    EXPECT_TRUE(completed.ends);
+    EXPECT_EQ(completed.completion_tokens, 5);
+    EXPECT_TRUE(read_chunk(R"({"object":"response","error":null,"output":[{}]})").has_content);
+    EXPECT_EQ(read_chunk(R"({"type":"error","message":"oh"})").error, "oh");
+    EXPECT_TRUE(read_chunk(R"({"type":"content_block_delta","delta":{}})").has_content);
+    EXPECT_EQ(
+        read_chunk(R"({"type":"message_delta","usage":{"output_tokens":6}})").completion_tokens, 6);
+    EXPECT_TRUE(read_chunk(R"({"type":"message_stop"})").ends);
+    EXPECT_FALSE(read_chunk(R"({"type":"ping"})").has_content);
     EXPECT_EQ(read_chunk(R"({"error":{"message":"too busy"}})").error, "too busy");
     EXPECT_FALSE(read_chunk("[DONE]").error.empty());
     EXPECT_FALSE(read_chunk("").error.empty());
+}
+
+TEST(ServeBench, EveryDialectAsksInItsOwnWay) {
+    ServeBenchOptions options;
+    options.model = "m";
+    const auto asks = [&](const char* name, const char* path, const char* with) {
+        const auto dialect = load_dialect(name);
+        ASSERT_TRUE(dialect.has_value()) << name;
+        EXPECT_EQ(to_string(*dialect), name);
+        EXPECT_EQ(path_of(*dialect), path);
+        options.dialect = *dialect;
+        EXPECT_NE(load_request(options, 1).find(with), std::string::npos) << name;
+    };
+    asks("chat", "/v1/chat/completions", R"("messages":[{"role":"user","content":")");
+    asks("completions", "/v1/completions", R"("max_tokens":64,"prompt":")");
+    asks("responses", "/v1/responses", R"("max_output_tokens":64,"input":[{"role":"user")");
+    asks("messages", "/v1/messages", R"("max_tokens":64,"messages":[)");
+    EXPECT_EQ(load_dialect("latin"), std::nullopt);
 }
 
 TEST(ServeBench, RequestsDifferAndRepeat) {
     ServeBenchOptions options;
     options.model = "m";
     options.prompt_tokens = 20;
-    EXPECT_EQ(chat_request(options, 3), chat_request(options, 3));
-    EXPECT_NE(chat_request(options, 3), chat_request(options, 4));
-    EXPECT_NE(chat_request(options, 3).find(R"("include_usage":true)"), std::string::npos);
+    EXPECT_EQ(load_request(options, 3), load_request(options, 3));
+    EXPECT_NE(load_request(options, 3), load_request(options, 4));
+    EXPECT_NE(load_request(options, 3).find(R"("include_usage":true)"), std::string::npos);
     options.stream = false;
-    EXPECT_EQ(chat_request(options, 3).find("stream_options"), std::string::npos);
+    EXPECT_EQ(load_request(options, 3).find("stream_options"), std::string::npos);
 }
 
 TEST(ServeBench, RefusesWhatItCannotReach) {
