@@ -239,9 +239,19 @@ void EngineImpl::collect_masks() {
     }
 }
 
-std::span<const std::uint64_t> EngineImpl::mask_of(const Draw& draw) const noexcept {
+Allowed EngineImpl::allowed_of(const Draw& draw) const noexcept {
     if (!draw.has_mask) return {};
-    return std::span(masks_).subspan(draw.mask_at, words_of_mask());
+    Allowed out{std::span(masks_).subspan(draw.mask_at, words_of_mask()), -1,
+                prompts_.tokenizer()->stop_ids()};
+    const auto allows = [&](std::int32_t token) {
+        const auto at = static_cast<std::size_t>(token);
+        return at / 64 < out.mask.size() && (out.mask[at / 64] >> (at % 64) & 1) != 0;
+    };
+    // Thoughts without end would keep the answer from coming.
+    const std::int32_t close = constraints_.thinking_end();
+    if (close >= 0 && allows(close) && std::ranges::none_of(out.ends, allows))
+        out.instead_of_end = close;
+    return out;
 }
 
 void EngineImpl::draw_tokens() {
@@ -267,7 +277,7 @@ void EngineImpl::draw_tokens() {
     const auto draw = [&](std::uint32_t i, SamplerScratch& scratch) {
         Draw& d = draws_[i];
         d.token = d.choice->sampler.sample(backend_->read_logits(d.logit_row), n_valid, scratch,
-                                           mask_of(d), &d.told);
+                                           allowed_of(d), &d.told);
     };
     if (!weighted_.empty()) reserve_scratch();
     if (weighted_.size() <= 1) {

@@ -80,6 +80,16 @@ void forbid(std::span<float> logits, std::span<const std::uint64_t> mask) noexce
     }
 }
 
+/// Gives what the likeliest end weighs to the token that stands for it.
+void end_otherwise(std::span<float> logits, const Allowed& allowed) noexcept {
+    const auto n = static_cast<std::int32_t>(logits.size());
+    if (allowed.instead_of_end >= n) return;
+    float& logit = logits[static_cast<std::size_t>(allowed.instead_of_end)];
+    for (const std::int32_t end : allowed.ends) {
+        if (end < n) logit = std::fmax(logit, logits[static_cast<std::size_t>(end)]);
+    }
+}
+
 /// The first token that a mask allows, -1 for none.
 std::int32_t first_allowed(std::span<const std::uint64_t> mask, std::int32_t n_valid) noexcept {
     for (std::size_t w = 0; w < mask.size(); ++w) {
@@ -457,14 +467,16 @@ void Sampler::adjust(std::span<float> logits) const {
 }
 
 std::int32_t Sampler::sample(std::span<const float> all, std::int32_t n_valid,
-                             SamplerScratch& scratch, std::span<const std::uint64_t> mask,
+                             SamplerScratch& scratch, const Allowed& allowed,
                              DrawnLogprobs* told) const {
+    const std::span<const std::uint64_t> mask = allowed.mask;
     BLOOM_CHECK(n_valid > 0);
     BLOOM_CHECK(static_cast<std::size_t>(n_valid) <= all.size());
     std::span<const float> logits = all.first(static_cast<std::size_t>(n_valid));
     if (counts_needed_ || !options_.logit_bias.empty() || !mask.empty()) {
         scratch.logits.assign(logits.begin(), logits.end());
         adjust(scratch.logits);
+        if (allowed.instead_of_end >= 0) end_otherwise(scratch.logits, allowed);
         if (!mask.empty()) forbid(scratch.logits, mask);
         logits = scratch.logits;
     }

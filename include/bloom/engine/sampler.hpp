@@ -72,6 +72,16 @@ inline constexpr std::int32_t kMaxTopLogprobs = 20;
 /// What is told of a token without any probability: JSON has no infinity.
 inline constexpr float kLeastLogprob = -9999.0F;
 
+/// What a draw may take.
+struct Allowed {
+    /// Bit i of word i / 64 allows token i, those beyond it are not allowed; empty: no mask.
+    std::span<const std::uint64_t> mask = {};
+    /// A token that is as likely as the likeliest of `ends`, should that be more: a model that
+    /// wants to end where it must not leaves what it is in. -1: none.
+    std::int32_t instead_of_end = -1;
+    std::span<const std::int32_t> ends = {};
+};
+
 /// How likely a token and its alternatives were: natural logarithms of the softmax over all allowed
 /// tokens after bias, penalties and mask, before temperature and the cuts that follow it. Plain
 /// memory, so that any thread can fill it.
@@ -84,13 +94,13 @@ struct DrawnLogprobs {
 
 /// Draws the tokens of one choice. In this order: bias; repetition penalty (prompt and output: a
 /// positive logit is divided, another multiplied); frequency and presence penalty (output only);
-/// mask; temperature 0 takes the largest logit; temperature; top_k; top_p over what is left; min_p
-/// over what is left; draw. Among equal logits the lower id comes first, everywhere. Ids from
-/// n_valid on (rows that only pad the embedding) and NaN never win. A draw goes through the tokens
-/// by id when neither top_k nor top_p is in force, otherwise by falling logit, until their sum
-/// passes its number. Weights are e^((logit - largest) / temperature) in f32, relative to e^z at
-/// most (2 + |z|) 2^-23 off; sums run in f64 in an order that the row and the options fix. Thread:
-/// one at a time; different samplers at once with different scratch.
+/// what stands for the end; mask; temperature 0 takes the largest logit; temperature; top_k; top_p
+/// over what is left; min_p over what is left; draw. Among equal logits the lower id comes first,
+/// everywhere. Ids from n_valid on (rows that only pad the embedding) and NaN never win. A draw
+/// goes through the tokens by id when neither top_k nor top_p is in force, otherwise by falling
+/// logit, until their sum passes its number. Weights are e^((logit - largest) / temperature) in
+/// f32, relative to e^z at most (2 + |z|) 2^-23 off; sums run in f64 in an order that the row and
+/// the options fix. Thread: one at a time; different samplers at once with different scratch.
 class Sampler {
 public:
     Sampler(const gen::Sampling& options, std::uint64_t seed, std::uint32_t choice);
@@ -103,12 +113,11 @@ public:
 
     /// The prompt, before the first draw.
     void observe_prompt(std::span<const std::int32_t> tokens);
-    /// The next token. logits [vocab]; n_valid <= logits.size(). mask: bit i of word i / 64 allows
-    /// token i, those beyond it are not allowed; empty: no mask. What is allowed wins over NaN, and
+    /// The next token. logits [vocab]; n_valid <= logits.size(). What is allowed wins over NaN, and
     /// over what bias forbids where nothing else is left; -1 where a mask allows nothing.
     /// `told`: filled where the options ask for log probabilities; may be null.
     std::int32_t sample(std::span<const float> logits, std::int32_t n_valid,
-                        SamplerScratch& scratch, std::span<const std::uint64_t> mask = {},
+                        SamplerScratch& scratch, const Allowed& allowed = {},
                         DrawnLogprobs* told = nullptr) const;
     /// A token has been chosen (by sample or elsewhere): counts it and moves to the next draw.
     void accept(std::int32_t token);

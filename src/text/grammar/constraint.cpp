@@ -148,6 +148,10 @@ std::vector<std::string_view> constraint_tags(OutputFormat format) {
     return out;
 }
 
+std::string_view thinking_end(OutputFormat format) {
+    return marks_of(format).think_close;
+}
+
 bool wants_constraint(const ConstraintRequest& request) noexcept {
     const gen::TemplateOptions& tmpl = *request.tmpl;
     if (request.format->kind != gen::OutputFormat::Kind::text || forces_calls(tmpl)) return true;

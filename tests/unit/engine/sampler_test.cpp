@@ -184,7 +184,7 @@ TEST(Sampler, AMaskLeavesOnlyWhatItAllows) {
         Sampler s(o, rng.next(), 0);
         s.accept(static_cast<std::int32_t>(rng.below(n)));
         const auto size = static_cast<std::int32_t>(n);
-        ASSERT_EQ(s.sample(logits, size, scratch, mask), s.sample(left, size, scratch)) << round;
+        ASSERT_EQ(s.sample(logits, size, scratch, {mask}), s.sample(left, size, scratch)) << round;
     }
 }
 
@@ -197,11 +197,26 @@ TEST(Sampler, AMaskDecidesWhereLogitsSayNothing) {
         o.temperature = temperature;
         const Sampler s(o, 1, 0);
         const std::vector<std::uint64_t> mask{0b01100};
-        EXPECT_EQ(s.sample(std::vector<float>{1, 2, nan, -inf, 3}, 5, scratch, mask), 2);
-        EXPECT_EQ(s.sample(std::vector<float>{1, 2, nan, -7, inf}, 5, scratch, mask), 3);
-        EXPECT_EQ(s.sample(std::vector<float>{1, 2, 3}, 2, scratch, mask), -1) << "none is valid";
-        EXPECT_EQ(s.sample(std::vector<float>{1}, 1, scratch, std::vector<std::uint64_t>{0}), -1);
+        EXPECT_EQ(s.sample(std::vector<float>{1, 2, nan, -inf, 3}, 5, scratch, {mask}), 2);
+        EXPECT_EQ(s.sample(std::vector<float>{1, 2, nan, -7, inf}, 5, scratch, {mask}), 3);
+        EXPECT_EQ(s.sample(std::vector<float>{1, 2, 3}, 2, scratch, {mask}), -1) << "none is valid";
+        const std::vector<std::uint64_t> nothing{0};
+        EXPECT_EQ(s.sample(std::vector<float>{1}, 1, scratch, {nothing}), -1);
     }
+}
+
+TEST(Sampler, WhatStandsForTheEndIsAsLikelyAsTheEnd) {
+    gen::Sampling o;
+    o.temperature = 0;
+    const Sampler s(o, 1, 0);
+    SamplerScratch scratch;
+    const std::vector<std::uint64_t> mask{0b00110}; // 1 and 2; the ends 3 and 4 are not allowed
+    const std::vector<std::int32_t> ends{3, 4, 70};
+    const Allowed allowed{mask, 1, ends};
+    EXPECT_EQ(s.sample(std::vector<float>{9, 0, 2, 1, 3}, 5, scratch, allowed), 1);
+    EXPECT_EQ(s.sample(std::vector<float>{9, 0, 4, 1, 3}, 5, scratch, allowed), 2);
+    EXPECT_EQ(s.sample(std::vector<float>{9, 0, 2, 1, 3}, 5, scratch, {mask}), 2);
+    EXPECT_EQ(s.sample(std::vector<float>{9, 0, 2}, 3, scratch, {mask, 50, ends}), 2);
 }
 
 TEST(Sampler, TellsLogprobsOfWhatTheMaskLeft) {
@@ -214,7 +229,7 @@ TEST(Sampler, TellsLogprobsOfWhatTheMaskLeft) {
     SamplerScratch scratch;
     DrawnLogprobs told;
     const std::vector<std::uint64_t> mask{0b1101};
-    const auto t = s.sample(std::vector<float>{1, 9, 2, 1, 9}, 5, scratch, mask, &told);
+    const auto t = s.sample(std::vector<float>{1, 9, 2, 1, 9}, 5, scratch, {mask}, &told);
     const double sum = std::exp(2.0) + std::exp(2.0) + std::exp(1.0);
     EXPECT_NEAR(told.logprob, (t == 3 ? 1.0 : 2.0) - std::log(sum), 1e-6);
     ASSERT_EQ(told.n_top, 3) << "no more is possible";

@@ -36,6 +36,9 @@ Result<std::shared_ptr<const Grammar>> make_constraint(const ConstraintRequest& 
 /// be among GrammarVocab's tag_ids.
 std::vector<std::string_view> constraint_tags(OutputFormat format);
 
+/// The tag that ends thinking in answers of a format.
+std::string_view thinking_end(OutputFormat format);
+
 /// The part of the errors above that does not depend on the model: schemas of the output format
 /// and of the tools that would be enforced. `param` tells which ("response_format", "tools[2]").
 struct ConstraintError {
