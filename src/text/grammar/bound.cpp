@@ -131,6 +131,7 @@ void BoundGrammar::Impl::find_mask(const Position& position) {
     const std::uint32_t n_frames = machine.stacks().size();
     std::fill(bits_.begin(), bits_.end(), 0);
     walker_.reset();
+    walker_.start_work();
     for (const Config& config : position.configs)
         add_config(config);
     walker_.reset();

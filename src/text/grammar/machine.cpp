@@ -101,10 +101,11 @@ bool Stacks::covers(std::uint32_t a, std::uint32_t b) const noexcept {
 }
 
 std::uint32_t Stacks::representative(std::uint32_t rule, std::uint32_t count) const noexcept {
+    if (count >= kManyDue) return count;
     const Grammar::Rule& r = grammar_->rules[rule];
     if (r.most - count <= horizon_) return count;
-    if (count >= r.least) return r.least;
-    return r.least - count > horizon_ ? 0 : count;
+    if (count >= r.least) return kManyLeft;
+    return r.least - count > horizon_ ? kManyDue : count;
 }
 
 void Stacks::shrink(std::uint32_t size) noexcept {
@@ -165,10 +166,15 @@ void Machine::pop(std::uint32_t stack) {
     bool leaves = true;
     if (frame.rule != kNone) {
         const Grammar::Rule& rule = grammar_->rules[frame.rule];
-        const std::uint32_t count = frame.count + 1;
-        leaves = count >= rule.least;
-        if (count < rule.most) {
-            visit(rule.start, stacks_.push(frame.parent, frame.target, frame.rule, count));
+        if (frame.count >= kManyDue) {
+            leaves = frame.count == kManyLeft;
+            visit(rule.start, stack);
+        } else {
+            leaves = frame.count + 1 >= rule.least;
+            if (frame.count + 1 < rule.most) {
+                visit(rule.start,
+                      stacks_.push(frame.parent, frame.target, frame.rule, frame.count + 1));
+            }
         }
     }
     if (!leaves) return;
@@ -203,6 +209,7 @@ void Machine::finish() {
             call(next, config.stack);
         if (state.n_edges > 0) out_->configs.push_back(config);
     }
+    n_visited_ += seen_.size();
     if (out_->configs.size() > 1) drop_covered();
 }
 
@@ -236,6 +243,10 @@ void Machine::drop_covered() {
             return stacks_.covers(config.stack, other.stack);
         });
         kept = static_cast<std::size_t>(rest - configs.begin());
+        if (kept >= kMaxStacksOfState && configs[kept - kMaxStacksOfState].state == config.state) {
+            ++n_dropped_;
+            continue;
+        }
         configs[kept++] = config;
     }
     configs.resize(kept);

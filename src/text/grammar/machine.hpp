@@ -14,12 +14,20 @@ namespace bloom::text {
 /// Ways to read the same text that are followed at once. Of more, the ones found last are dropped,
 /// which refuses texts but never leads into a dead end.
 inline constexpr std::size_t kMaxGrammarConfigs = 1024;
+/// The same for stacks in one state: many ways to nest what has been read, which only grammars
+/// that say the same twice have.
+inline constexpr std::size_t kMaxStacksOfState = 64;
 
 /// The stack without frames: the end of rule 0 is the end of the text.
 inline constexpr std::uint32_t kBottom = 0;
 
 /// A return address: popping a frame with it tells that the text left what was being looked at.
 inline constexpr std::uint32_t kLeaves = 0xffff'fffeU;
+
+/// Counts that stand for many: rounds are due for longer than any token reaches, and: the call may
+/// end, and rounds are left for longer than any token reaches. Counting on changes neither.
+inline constexpr std::uint32_t kManyDue = 0xffff'fffeU;
+inline constexpr std::uint32_t kManyLeft = 0xffff'ffffU;
 
 /// Stacks as chains of frames. Equal stacks are the same number. Frames are made in order and may
 /// be taken back in reverse order.
@@ -49,7 +57,8 @@ public:
                        std::uint32_t count);
     /// Whether whatever can follow on stack `b` can follow on stack `a`, which has the same shape.
     bool covers(std::uint32_t a, std::uint32_t b) const noexcept;
-    /// The count that stands for all that behave like `count` within the horizon.
+    /// kManyDue or kManyLeft where that is how `count` behaves within the horizon; otherwise
+    /// itself.
     std::uint32_t representative(std::uint32_t rule, std::uint32_t count) const noexcept;
     /// Takes back all frames from number `size` on.
     void shrink(std::uint32_t size) noexcept;
@@ -117,8 +126,11 @@ public:
     /// Behind the end of the rule that runs on `stack`.
     void leave(std::uint32_t stack, Position& out);
 
-    /// Configurations left out so far for kMaxGrammarConfigs.
+    /// Configurations left out so far for the two bounds above.
     std::uint64_t n_dropped() const noexcept { return n_dropped_; }
+
+    /// Configurations looked at so far, a measure of work.
+    std::uint64_t n_visited() const noexcept { return n_visited_; }
 
 private:
     void begin(Position& out);
@@ -132,6 +144,7 @@ private:
     Stacks stacks_;
     Position* out_ = nullptr;
     std::uint64_t n_dropped_ = 0;
+    std::uint64_t n_visited_ = 0;
     std::vector<Config> seen_;         ///< of this step, in order of discovery
     std::vector<std::uint32_t> slots_; ///< index in seen_ + 1 by hash, once there are many
 };

@@ -80,6 +80,16 @@ void build_trie(Impl& vocab) {
         {.skip = n + 1, .first_token = static_cast<std::uint32_t>(vocab.tokens.size())});
 }
 
+/// Children follow their parents, so from the end every node knows its own before it is asked.
+void mark_plain(Impl& vocab) {
+    for (std::size_t i = vocab.nodes.size() - 1; i-- > 0;) {
+        Impl::Node& node = vocab.nodes[i];
+        node.plain = true;
+        for (std::size_t child = i + 1; child < node.skip; child = vocab.nodes[child].skip)
+            node.plain &= vocab.nodes[child].plain && Impl::is_plain(vocab.nodes[child].byte);
+    }
+}
+
 } // namespace
 
 Result<std::shared_ptr<const GrammarVocab>>
@@ -95,6 +105,7 @@ GrammarVocab::create(const Tokenizer& tokenizer, std::span<const std::int32_t> t
     sort_roles(*impl, tokenizer, tag_ids);
     store_bytes(*impl, tokenizer);
     build_trie(*impl);
+    mark_plain(*impl);
     return std::shared_ptr<const GrammarVocab>(new GrammarVocab(std::move(impl)));
 }
 

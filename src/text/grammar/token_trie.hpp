@@ -23,7 +23,13 @@ struct GrammarVocab::Impl {
                                        ///< next node's begin
         std::uint8_t byte = 0;         ///< on the way into it
         std::uint8_t depth = 0;        ///< bytes from the root, 1 at least
+        bool plain = false;            ///< all bytes below it are is_plain()
     };
+
+    /// Letters of ASCII that strings of JSON hold as they are: what most tokens are made of.
+    static constexpr bool is_plain(unsigned byte) noexcept {
+        return byte >= 0x20 && byte <= 0x7e && byte != '"' && byte != '\\';
+    }
 
     enum class Role : std::uint8_t { never, text, tag, stop };
 

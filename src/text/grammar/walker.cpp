@@ -36,7 +36,9 @@ Walker::Id Walker::meet(const Position& position) {
     if (met_.size() < n_met_) {
         met_.emplace_back();
         next_.emplace_back();
+        stays_.emplace_back();
     }
+    stays_[id] = Stays::unknown;
     met_[id].configs.assign(position.configs.begin(), position.configs.end());
     met_[id].ends = position.ends;
     met_[id].leaves = position.leaves;
@@ -67,6 +69,22 @@ Walker::Id Walker::step(Id from, std::uint8_t byte, std::span<Id> path) {
     return to;
 }
 
+/// Whether all plain letters lead from a position to itself: inside of strings and texts.
+bool Walker::stays(Id id, std::span<Id> path) {
+    if (stays_[id] != Stays::unknown) return stays_[id] == Stays::yes;
+    // A step might start over.
+    if (n_met_ + 256 > kMaxMet || machine_.n_visited() > max_visited_) return false;
+    bool all = true;
+    for (unsigned byte = 0x7e; byte >= 0x20 && all; --byte) {
+        if (!GrammarVocab::Impl::is_plain(byte)) continue;
+        Id to = next_[id][byte];
+        if (to == kUnknown) to = step(id, static_cast<std::uint8_t>(byte), path);
+        all = to == id;
+    }
+    stays_[id] = all ? Stays::yes : Stays::no;
+    return all;
+}
+
 void Walker::walk(std::uint32_t first, std::uint32_t last, const Position& from,
                   std::span<std::uint64_t> bits, std::vector<std::uint32_t>* leaves) {
     if (first == last) return;
@@ -78,16 +96,29 @@ void Walker::walk(std::uint32_t first, std::uint32_t last, const Position& from,
         const GrammarVocab::Impl::Node& node = vocab_.nodes[i];
         const std::size_t depth = node.depth - base;
         Id to = next_[path[depth - 1]][node.byte];
-        if (to == kUnknown) to = step(path[depth - 1], node.byte, std::span(path).first(depth));
+        if (to == kUnknown) {
+            if (machine_.n_visited() > max_visited_ && node.depth > 1) {
+                i = node.skip;
+                continue;
+            }
+            to = step(path[depth - 1], node.byte, std::span(path).first(depth));
+        }
         if (to == kDead) {
             i = node.skip;
             continue;
         }
         path[depth] = to;
-        const std::uint32_t end = vocab_.nodes[i + 1].first_token;
+        const bool whole =
+            node.plain && node.skip > i + 1 && stays(to, std::span(path).first(depth + 1));
+        const std::uint32_t behind = whole ? node.skip : i + 1;
+        const std::uint32_t end = vocab_.nodes[behind].first_token;
         for (std::uint32_t t = node.first_token; t < end; ++t) {
             const auto id = static_cast<std::uint32_t>(vocab_.tokens[t]);
             bits[id / 64] |= std::uint64_t{1} << id % 64;
+        }
+        if (whole) {
+            i = behind;
+            continue;
         }
         const Position& position = met_[to];
         if (position.leaves && leaves != nullptr && node.skip > i + 1) leaves->push_back(i);

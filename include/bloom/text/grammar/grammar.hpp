@@ -50,8 +50,9 @@ inline constexpr std::uint32_t kUnbounded = 0xffff'ffffU;
 /// Compiled: immutable, opaque to its users. Thread: any.
 class Grammar;
 
-/// Collects nodes. Nodes and rules belong to the builder that made them. Memory and time of every
-/// call are bounded by its arguments; build() is bounded by kMaxGrammarStates.
+/// Collects nodes. Equal nodes are one, so a part that is used often, such as a string, is compiled
+/// once and shares its masks. Nodes and rules belong to the builder that made them. Memory and time
+/// of every call are bounded by its arguments; build() is bounded by kMaxGrammarStates.
 class GrammarBuilder {
 public:
     struct Impl; ///< known to src/text/grammar only
@@ -78,8 +79,8 @@ public:
     /// A tag such as `<tool_call>`: the one token that the vocabulary has for it, or, where it has
     /// none, the bytes. Which vocabulary decides when a matcher is made.
     GrammarNode tag(std::string_view text);
-    /// Any text, as long as may be, that does not contain any of `ends`; tags that are tokens are
-    /// never part of it.
+    /// Any well-formed UTF-8, as long as may be, that does not contain any of `ends` (together at
+    /// most 4096 bytes); tags that are tokens are never part of it.
     GrammarNode text_without(std::span<const std::string_view> ends);
 
     GrammarRule declare();
@@ -89,8 +90,11 @@ public:
 
     std::size_t n_nodes() const noexcept;
 
-    /// Compiles what `start` accepts; the builder is spent. Errors: too_large (the bounds above,
-    /// named); invalid_argument (no text at all satisfies it, left recursion without progress).
+    /// Compiles what `start` accepts; the builder is spent. What leads to no end is left out.
+    /// Recursion may nest 1024 deep; deeper texts are refused where they begin to. Errors:
+    /// too_large (the bounds above, named); invalid_argument (no text at all satisfies it; a rule
+    /// that begins with itself). Cost: linear in what the nodes say, 0.1 to 1 ms for usual schemas;
+    /// at most about 0.5 s.
     Result<std::shared_ptr<const Grammar>> build(GrammarNode start);
 
 private:
