@@ -58,6 +58,7 @@ struct TextDfa {
 };
 
 /// The texts in which an ECMA-262 pattern (flag u) is found, at any place unless it is anchored.
+/// Lookahead right behind a leading `^` is understood, other lookaround is not.
 /// Errors: invalid_argument (no pattern), unsupported (names the construct), too_large.
 Result<TextDfa> pattern_dfa(std::string_view pattern, Budget& budget);
 

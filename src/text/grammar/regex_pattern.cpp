@@ -3,6 +3,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "text/grammar/regex.hpp"
 #include "text/grammar/regex_dfa.hpp"
@@ -253,12 +254,49 @@ private:
     std::size_t n_edges_ = 0;
 };
 
-} // namespace
+/// Walks over a pattern, seeing escapes, classes and groups as such.
+struct Scan {
+    std::string_view pattern;
+    std::size_t at = 0;
+    int depth = 0;
 
-Result<TextDfa> pattern_dfa(std::string_view pattern, Budget& budget) {
-    if (pattern.size() > kMaxPatternBytes) {
-        return Error{Code::too_large, "longer than " + std::to_string(kMaxPatternBytes) + " bytes"};
+    void step() {
+        const char c = pattern[at];
+        if (c == '\\') {
+            ++at;
+        } else if (c == '[') {
+            for (++at; at < pattern.size() && pattern[at] != ']'; ++at)
+                at += pattern[at] == '\\' ? 1 : 0;
+        } else if (c == '(') {
+            ++depth;
+        } else if (c == ')') {
+            --depth;
+        }
+        ++at;
     }
+};
+
+/// The place behind the group that begins at `at`; npos where it does not end.
+std::size_t behind_group(std::string_view pattern, std::size_t at) {
+    Scan scan{pattern, at};
+    do {
+        scan.step();
+    } while (scan.depth > 0 && scan.at < pattern.size());
+    return scan.depth == 0 && scan.at <= pattern.size() ? scan.at : std::string_view::npos;
+}
+
+bool has_choice(std::string_view pattern) {
+    for (Scan scan{pattern}; scan.at < pattern.size(); scan.step()) {
+        if (scan.depth == 0 && pattern[scan.at] == '|') return true;
+    }
+    return false;
+}
+
+bool is_guarded(std::string_view pattern) {
+    return pattern.starts_with("^(?=") || pattern.starts_with("^(?!");
+}
+
+Result<TextDfa> unguarded_dfa(std::string_view pattern, Budget& budget) {
     BLOOM_TRY(const Regex regex, parse_regex(pattern));
     Nfa nfa;
     const CodePoints all{{0, kLastCodePoint}};
@@ -277,6 +315,45 @@ Result<TextDfa> pattern_dfa(std::string_view pattern, Budget& budget) {
     trim(*dfa);
     minimise(*dfa, budget);
     return std::move(*dfa);
+}
+
+} // namespace
+
+/// Lookahead right behind a leading `^` is a condition on the whole text: an automaton of its own.
+Result<TextDfa> pattern_dfa(std::string_view pattern, Budget& budget) {
+    if (pattern.size() > kMaxPatternBytes) {
+        return Error{Code::too_large, "longer than " + std::to_string(kMaxPatternBytes) + " bytes"};
+    }
+    if (!is_guarded(pattern)) return unguarded_dfa(pattern, budget);
+
+    struct Guard {
+        std::string_view pattern;
+        bool negative;
+    };
+
+    std::vector<Guard> guards;
+    std::string rest(pattern);
+    std::size_t at = 1;
+    while (is_guarded("^" + rest.substr(at, 3))) {
+        const std::size_t end = behind_group(pattern, at);
+        if (end == std::string_view::npos) {
+            return Error{Code::invalid_argument, "a '(' without its ')'"};
+        }
+        guards.push_back({pattern.substr(at + 3, end - at - 4), pattern[at + 2] == '!'});
+        at = end;
+    }
+    rest = "^" + rest.substr(at);
+    if (has_choice(rest)) return Error{Code::unsupported, "lookahead before a choice"};
+    BLOOM_TRY(TextDfa out, unguarded_dfa(rest, budget));
+    for (const Guard& guard : guards) {
+        BLOOM_TRY(TextDfa dfa, unguarded_dfa("^(?:" + std::string(guard.pattern) + ")", budget));
+        if (guard.negative) {
+            BLOOM_TRY(dfa, complement(dfa, budget));
+        }
+        BLOOM_TRY(out, intersection(out, dfa, budget));
+    }
+    minimise(out, budget);
+    return out;
 }
 
 } // namespace bloom::text::schema

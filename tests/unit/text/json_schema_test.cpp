@@ -251,7 +251,7 @@ TEST(JsonSchema, RefusalsNameKeywordAndPlace) {
     refused(R"({"type":"object","unevaluatedProperties":false})", "unevaluatedProperties");
     refused(R"({"$ref":"http://example.com/x.json"})", "$ref leads outside");
     refused(R"({"$schema":"http://example.com/mine","type":"null"})", "$schema");
-    refused(R"({"type":"string","pattern":"(?=a)b"})", "pattern: lookahead (at #/pattern)");
+    refused(R"({"type":"string","pattern":"x(?=a)b"})", "pattern: lookahead (at #/pattern)");
     refused(R"({"type":"string","pattern":"(a)\\1"})", "backreference");
     refused(R"({"type":"string","pattern":"\\bword"})", "word boundary");
     refused(R"({"type":"object","propertyNames":{"anyOf":[{"maxLength":1},{"enum":["ab"]}]}})",

@@ -74,6 +74,13 @@ TEST(Pattern, Escapes) {
     expect("^(?<year>\\d{4})-(?:\\d\\d)$", {"2024-12"}, {"24-12"});
 }
 
+TEST(Pattern, LookaheadAtTheBeginning) {
+    expect("^(?!\\.)(?!.*\\.\\.)[a-z.]+@x$", {"a@x", "a.b@x"}, {".a@x", "a..b@x", "A@x"});
+    expect("^(?=.*\\d)(?=.*[a-z]).{3,5}$", {"a1b", "12x45"}, {"abc", "123", "a1", "abcde1"});
+    expect("^(?!(?:[)|]|a)$)[^b]+", {"aa", ")x", "c"}, {"a", ")", "|", "b"});
+    expect("^(?!)a", {}, {"a", ""});
+}
+
 TEST(Pattern, WhatCannotBeDoneIsNamed) {
     const auto error = [](std::string_view pattern, Code code, std::string_view part) {
         Budget budget = plenty();
@@ -83,6 +90,11 @@ TEST(Pattern, WhatCannotBeDoneIsNamed) {
         EXPECT_TRUE(dfa.error().message().contains(part)) << dfa.error().message();
     };
     error("a(?!b)", Code::unsupported, "lookahead");
+    error("^(?!b)a|c", Code::unsupported, "lookahead before a choice");
+    error("^(?!a(?=b))c", Code::unsupported, "lookahead");
+    error("^(?!a", Code::invalid_argument, "without its ')'");
+    error("^(?!a)*b", Code::invalid_argument, "");
+    error("^(?!a)b)(c", Code::invalid_argument, "");
     error("(?<=a)b", Code::unsupported, "lookbehind");
     error("(a)\\1", Code::unsupported, "backreference");
     error("\\k<a>", Code::unsupported, "backreference");
