@@ -88,11 +88,22 @@ for (const [name, create] of Object.entries(providers)) {
 
       test(`objects, ${how}`, async () => {
         const params = options({ prompt: 'Judge.', schema: Verdict });
-        const object = stream ? await streamObject(params).object : (await generateObject(params)).object;
-        assert.deepEqual(Verdict.parse(object), object);
         const output = options({ prompt: 'Judge.', output: Output.object({ schema: Verdict }) });
-        const other = stream ? await streamText(output).output : (await generateText(output)).output;
-        assert.deepEqual(Verdict.parse(other), other);
+        const objects = [];
+        if (stream) {
+          const first = streamObject(params);
+          let partial;
+          for await (partial of first.partialObjectStream);
+          objects.push(await first.object);
+          assert.deepEqual(partial, objects[0]);
+          const second = streamText(output);
+          for await (partial of second.partialOutputStream);
+          objects.push(await second.output);
+          assert.deepEqual(partial, objects[1]);
+        } else {
+          objects.push((await generateObject(params)).object, (await generateText(output)).output);
+        }
+        for (const object of objects) assert.deepEqual(Verdict.parse(object), object);
         at.recorder.assertValid(2);
       });
     }
