@@ -244,7 +244,7 @@ Result<GrammarNode> add_parameters(GrammarBuilder& g, const Callable& f, bool fr
     BLOOM_TRY(schema::References refs, schema::References::index(document.root()));
     schema::Budget budget(schema::kMaxSchemaSteps);
     schema::SchemaReader reader(refs, budget);
-    schema::Notation notation(g, ValueSyntax::json);
+    schema::Notation notation(g, ValueSyntax::json, true);
     const ParameterTypes types({*f.tool});
     return schema::SchemaCompiler(notation, reader, f.tool->strict)
         .tagged_members(document.root(), {framed, f.tool, &types});

@@ -67,10 +67,17 @@ void add_unicode_escapes(ByteDfa& dfa, std::size_t escape, std::size_t target) {
     edge(dfa, high + 5, 'c', 'f', two);
 }
 
+/// All characters but the one that begins tags, to the state `target`.
+std::vector<TextDfa::Edge> edges_without_angle(std::uint32_t target) {
+    return {{0, U'<' - 1, target}, {U'<' + 1, 0x10ffff, target}};
+}
+
 /// The content of strings: of one character, or of any number.
-ByteDfa json_content(bool one) {
+ByteDfa json_content(bool one, bool tagged) {
     TextDfa chars;
-    chars.states.push_back({{{0, 0x10ffff, one ? 1U : 0U}}, !one});
+    const std::uint32_t next = one ? 1 : 0;
+    chars.states.push_back({{{0, 0x10ffff, next}}, !one});
+    if (tagged) chars.states[0].edges = edges_without_angle(next);
     if (one) chars.states.push_back({{}, true});
     Budget budget(kOwnSteps);
     Result<ByteDfa> bytes = to_bytes(chars, TextForm::json, budget);
@@ -150,6 +157,8 @@ GrammarNode Notation::string(std::string_view text) {
     }
     std::string out;
     json::append_string(out, text);
+    for (std::size_t at = 0; tagged_ && (at = out.find('<', at)) != std::string::npos;)
+        out.replace(at, 1, "\\u003c");
     return grammar_.literal(out);
 }
 
@@ -177,13 +186,13 @@ GrammarNode Notation::any_string() {
         const std::string_view quote = kGemmaQuote;
         any_string_ = syntax_ == ValueSyntax::gemma
                           ? quoted(grammar_.text_without(std::span(&quote, 1)))
-                          : automaton(between_quotes(json_content(false)));
+                          : automaton(between_quotes(json_content(false, tagged_)));
     }
     return *any_string_;
 }
 
 GrammarNode Notation::json_char() {
-    if (!json_char_) json_char_ = automaton(json_content(true));
+    if (!json_char_) json_char_ = automaton(json_content(true, tagged_));
     return *json_char_;
 }
 
@@ -207,6 +216,14 @@ Result<GrammarNode> Notation::string_of(std::uint64_t least, std::uint64_t most,
 
 Result<GrammarNode> Notation::string_in(const TextDfa& texts, Budget& budget) {
     if (texts.nothing()) return grammar_.nothing();
+    if (syntax_ == ValueSyntax::json && tagged_) {
+        TextDfa plain;
+        plain.states.push_back({edges_without_angle(0), true});
+        BLOOM_TRY(const TextDfa both, intersection(texts, plain, budget));
+        if (both.nothing()) return grammar_.nothing();
+        BLOOM_TRY(ByteDfa bytes, to_bytes(both, TextForm::json, budget));
+        return automaton(between_quotes(std::move(bytes)));
+    }
     if (syntax_ == ValueSyntax::json) {
         BLOOM_TRY(ByteDfa bytes, to_bytes(texts, TextForm::json, budget));
         return automaton(between_quotes(std::move(bytes)));

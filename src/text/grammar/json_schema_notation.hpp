@@ -15,7 +15,10 @@ namespace bloom::text::schema {
 /// Lifetime: of the builder.
 class Notation {
 public:
-    Notation(GrammarBuilder& grammar, ValueSyntax syntax) : grammar_(grammar), syntax_(syntax) {}
+    /// `tagged`: JSON stands between tags that nothing inside may be taken for, so its strings have
+    /// `<` as an escape only.
+    Notation(GrammarBuilder& grammar, ValueSyntax syntax, bool tagged = false)
+        : grammar_(grammar), syntax_(syntax), tagged_(tagged) {}
 
     GrammarBuilder& grammar() noexcept { return grammar_; }
 
@@ -67,6 +70,7 @@ private:
 
     GrammarBuilder& grammar_;
     ValueSyntax syntax_;
+    bool tagged_;
     std::optional<GrammarNode> any_number_;
     std::optional<GrammarNode> any_integer_;
     std::optional<GrammarNode> any_string_;

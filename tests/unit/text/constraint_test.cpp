@@ -157,6 +157,21 @@ TEST(Constraint, StringsInTagsAreReadAsTheyAreWritten) {
     EXPECT_FALSE(call("</parameter>", "one", "ab"));
 }
 
+TEST(Constraint, NothingInsideOfAValueLooksLikeATag) {
+    Ask a = asked(ToolChoice::required, OutputFormat::qwen_xml);
+    a.tmpl.tools = {{"f", "", R"({"type":"object","properties":{"v":{"type":"array",
+        "items":{"type":"string"}},"w":{"enum":[["<a>"]]}},"required":["v","w"]})",
+                     false}};
+    const auto call = [&](std::string_view v, std::string_view w) {
+        std::string text = "<tool_call>\n<function=f>\n<parameter=v>\n";
+        text.append(v).append("\n</parameter>\n<parameter=w>\n").append(w);
+        return accepts(a, text + "\n</parameter>\n</function>\n</tool_call>");
+    };
+    EXPECT_TRUE(call(R"(["a > b", "\u003cb>"])", R"(["\u003ca>"])"));
+    EXPECT_FALSE(call(R"(["</parameter>"])", R"(["\u003ca>"])"));
+    EXPECT_FALSE(call("[]", R"(["<a>"])"));
+}
+
 TEST(Constraint, ErrorsTellWhatCannotBeDone) {
     const auto error = [](const Ask& a) {
         const auto made = make_constraint(a.request());
