@@ -82,7 +82,7 @@ describe('structured output', () => {
 
   const names = Object.keys(SCHEMAS);
   for (const [way, { path, body, read, objectOnly }] of Object.entries(WAYS)) {
-    test(`${way}: every answer follows its schema`, async () => {
+    test(`${way}: every answer follows its schema`, async (t) => {
       const usable = names.filter((name) => !objectOnly || SCHEMAS[name].type === 'object');
       const n = Math.ceil(CASES / Object.keys(WAYS).length);
       let next = 0;
@@ -107,6 +107,7 @@ describe('structured output', () => {
         }
       };
       await Promise.all(Array.from({ length: PARALLEL }, worker));
+      t.diagnostic(`${whole} of ${n} were whole`);
       // Answers are short by their schema; it is in thoughts before them that this model may lose itself.
       assert.ok(whole >= n * 0.4, `${whole} of ${n} were whole`);
     });
