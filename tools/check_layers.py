@@ -30,11 +30,12 @@ ALLOWED = {
 }
 NET = SHARED | {"rt", "net", "http", "sse"}
 ALLOWED["store"] = NET
+ALLOWED["fit"] = NET
 ALLOWED["auth"] = NET | {"store"}
 ALLOWED["registry"] = NET | {"store"}
 ALLOWED["scheduler"] = NET | {"store", "auth", "registry"}
 ALLOWED["provider"] = ALLOWED["scheduler"] | {"kernels", "compute", "engine"}
-ALLOWED["api"] = ALLOWED["scheduler"] | {"scheduler", "provider", "attest"}
+ALLOWED["api"] = ALLOWED["scheduler"] | {"scheduler", "provider", "attest", "fit"}
 # What measures: kernels and engine on one side, a client of a running node on the other.
 ALLOWED["measure"] = NET | {"kernels", "compute", "engine"}
 EVERYTHING = set(ALLOWED)

@@ -47,6 +47,10 @@ rt::Task<Result<>> handle_cancel_response(Services& services, http::Exchange& ex
 rt::Task<Result<>> handle_input_items(Services& services, http::Exchange& ex);
 rt::Task<Result<>> handle_input_tokens(Services& services, http::Exchange& ex);
 rt::Task<Result<>> handle_compact(Services& services, http::Exchange& ex);
+rt::Task<Result<>> handle_fit_system(Services& services, http::Exchange& ex);
+rt::Task<Result<>> handle_fit_models(Services& services, http::Exchange& ex);
+rt::Task<Result<>> handle_fit_top(Services& services, http::Exchange& ex);
+rt::Task<Result<>> handle_fit_model(Services& services, http::Exchange& ex);
 /// Any of the inference routes; `path` is the dialect that the route belongs to.
 rt::Task<Result<>> handle_inference(Services& services, http::Exchange& ex, gen::Dialect path);
 

@@ -29,6 +29,8 @@ rt::Task<Result<>> handle_health(Services& services, http::Exchange& ex) {
     std::string body;
     json::Writer w(body);
     w.begin_object().key("status").string("ok");
+    w.key("node").begin_object().key("name").string(services.machine->node().name);
+    w.key("os").string(services.machine->node().os).end_object();
     w.key("providers").integer(services.registry.links()->size());
     w.key("version").string(services.version);
     w.key("active_requests").integer(services.n_active.load(std::memory_order_relaxed));

@@ -2,8 +2,6 @@
 #include <exception>
 #include <optional>
 
-#include <fmt/format.h>
-
 #include <bloom/base/log.hpp>
 #include <bloom/base/text.hpp>
 #include <bloom/crypto/digest.hpp>
@@ -12,9 +10,9 @@
 #include <bloom/json/reader.hpp>
 #include <bloom/rt/shard.hpp>
 #include <bloom/scheduler/placement.hpp>
-#include <bloom/text/grammar/constraint.hpp>
 
 #include "api/delivery.hpp"
+#include "api/schemas.hpp"
 #include "api/stored_responses.hpp"
 
 namespace bloom::api {
@@ -42,21 +40,6 @@ std::expected<dialect::Request, ApiError> read_request(ByteSpan body, gen::Diale
     return parse_body(body, [path](const json::Value& document) {
         return dialect::dialect_of(dialect::shape_of(document, path)).parse(document);
     });
-}
-
-/// Schemas that would have to be enforced are checked before anything is reserved.
-std::optional<ApiError> check_schemas(const gen::Generation& request) {
-    const auto bad = text::check_constraints(request.tmpl, request.format);
-    if (!bad) return std::nullopt;
-    const dialect::Dialect& d = dialect::dialect_of(request.render.dialect);
-    const bool format = bad->param == "response_format";
-    ApiError error;
-    error.status = http::Status::bad_request;
-    error.type = "invalid_request_error";
-    error.code = "unsupported_schema";
-    error.param = format ? std::string(d.format_param) : bad->param;
-    error.message = fmt::format("Invalid schema for '{}': {}", error.param, bad->error.message());
-    return error;
 }
 
 void complete_request(gen::Generation& request, const Services& services,
@@ -168,7 +151,8 @@ rt::Task<Result<>> handle_inference(Services& services, http::Exchange& ex, gen:
     auto read = read_request(*body, path);
     if (!read) co_return co_await refuse(ex, std::move(read.error()));
     gen::Generation& request = read->generation;
-    if (auto bad = check_schemas(request)) co_return co_await refuse(ex, std::move(*bad));
+    std::optional<ApiError> bad_schema = co_await check_schemas(request);
+    if (bad_schema) co_return co_await refuse(ex, std::move(*bad_schema));
     complete_request(request, services, *who, *body, ex);
     arrival.metadata_details = read->metadata_details || wants_metadata(ex);
     const std::uint64_t now_ns = rt::Shard::current().now_ns();

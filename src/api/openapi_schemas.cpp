@@ -277,6 +277,18 @@ constexpr ApiSchema kSchemas[] = {
     {"AttestationList", R"({"type":"object","required":["providers","count"],"properties":{
 "providers":{"type":"array","items":{"$ref":"#/components/schemas/Attestation"}},
 "count":{"type":"integer"}}})"},
+    {"FitSystem", R"({"type":"object","required":["node","system"],"properties":{
+"node":{"type":"object","required":["name","os"],"properties":{"name":{"type":"string"},
+"os":{"type":"string"}}},"system":{"type":"object","required":["total_ram_gb",
+"available_ram_gb","cpu_cores","cpu_name","has_gpu","gpu_vram_gb","gpu_name","gpu_count",
+"unified_memory","backend","gpus"]}}})"},
+    {"FitModels", R"({"type":"object","required":["node","system","total_models",
+"returned_models","filters","models"],"properties":{"total_models":{"type":"integer"},
+"returned_models":{"type":"integer"},"filters":{"type":"object"},"models":{"type":"array",
+"items":{"type":"object","required":["name","provider","parameter_count","params_b",
+"context_length","release_date","is_moe","use_case","category","fit_level","fit_label","run_mode",
+"run_mode_label","score","score_components","estimated_tps","runtime","runtime_label","best_quant",
+"memory_required_gb","memory_available_gb","utilization_pct","notes","gguf_sources"]}}}})"},
     {"Health", R"({"type":"object","required":["status","providers","version"],"properties":{
 "status":{"const":"ok"},"providers":{"type":"integer"},"version":{"type":"string"},
 "active_requests":{"type":"integer"},"draining":{"type":"boolean"}}})"},

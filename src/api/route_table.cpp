@@ -206,6 +206,55 @@ constexpr Route kRoutes[] = {
       .needs_key = false}},
 
     {Method::get,
+     "/api/v1/system",
+     &handle_fit_system,
+     false,
+     {.id = "fitSystem",
+      .tag = "Fit",
+      .summary = "What this machine is.",
+      .response = "FitSystem",
+      .query = "ram_gb vram_gb cpu_cores"}},
+    {Method::get,
+     "/api/v1/models",
+     &handle_fit_models,
+     false,
+     {
+         .id = "fitModels",
+         .tag = "Fit",
+         .summary = "Which published models run here, and how well.",
+         .response = "FitModels",
+         .query = "limit top perfect min_fit runtime use_case provider search sort max_context "
+                  "include_too_tight force_runtime license capability ram_gb vram_gb cpu_cores "
+                  "score_weights profile",
+     }},
+    {Method::get,
+     "/api/v1/models/top",
+     &handle_fit_top,
+     false,
+     {
+         .id = "fitTopModels",
+         .tag = "Fit",
+         .summary = "The best of those that run.",
+         .response = "FitModels",
+         .query = "limit top perfect min_fit runtime use_case provider search sort max_context "
+                  "include_too_tight force_runtime license capability ram_gb vram_gb cpu_cores "
+                  "score_weights profile",
+     }},
+    {Method::get,
+     "/api/v1/models/{name...}",
+     &handle_fit_model,
+     false,
+     {
+         .id = "fitModel",
+         .tag = "Fit",
+         .summary = "Published models whose names contain a word.",
+         .response = "FitModels",
+         .query = "limit top perfect min_fit runtime use_case provider search sort max_context "
+                  "include_too_tight force_runtime license capability ram_gb vram_gb cpu_cores "
+                  "score_weights profile",
+     }},
+
+    {Method::get,
      "/",
      &land,
      false,

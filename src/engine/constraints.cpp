@@ -1,7 +1,9 @@
 #include "engine/constraints.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <functional>
+#include <system_error>
 #include <utility>
 
 namespace bloom::engine {
@@ -46,7 +48,35 @@ Result<> Constraints::prepare() {
     return {};
 }
 
-Result<Constraints::Found> Constraints::find(const text::ConstraintRequest& request) {
+/// False where there is no thread to be had.
+bool Constraints::start(const std::string& key, const text::ConstraintRequest& request,
+                        const std::shared_ptr<const gen::Generation>& owner) {
+    try {
+        job_ = Job{key, std::async(std::launch::async, [request, owner] {
+                       return text::make_constraint(request); // which refers to the owner
+                   })};
+    } catch (const std::system_error&) {
+        return false;
+    }
+    return true;
+}
+
+Result<Constraints::Found> Constraints::keep(std::string key, Made made) {
+    BLOOM_TRY(std::shared_ptr<const text::Grammar> grammar, std::move(made));
+    if (!grammar) return Found{};
+    BLOOM_TRY(std::shared_ptr<text::BoundGrammar> bound,
+              text::BoundGrammar::create(std::move(grammar), vocab_));
+    if (kept_.size() == kMaxKeptGrammars) {
+        kept_.erase(std::ranges::min_element(kept_, {}, &Kept::used)); // its requests keep it alive
+    }
+    const std::size_t hash = std::hash<std::string>{}(key);
+    kept_.push_back({std::move(key), hash, n_uses_, bound});
+    return Found{std::move(bound), true, false};
+}
+
+Result<Constraints::Found> Constraints::find(const text::ConstraintRequest& request,
+                                             const std::shared_ptr<const gen::Generation>& owner,
+                                             bool aside) {
     if (!text::wants_constraint(request)) return Found{};
     std::string key = key_of(request);
     const std::size_t hash = std::hash<std::string>{}(key);
@@ -54,18 +84,24 @@ Result<Constraints::Found> Constraints::find(const text::ConstraintRequest& requ
     for (Kept& k : kept_) {
         if (k.hash != hash || k.key != key) continue;
         k.used = n_uses_;
-        return Found{k.grammar, false};
+        return Found{k.grammar, false, false};
     }
     BLOOM_OK(prepare());
-    BLOOM_TRY(std::shared_ptr<const text::Grammar> grammar, text::make_constraint(request));
-    if (!grammar) return Found{};
-    BLOOM_TRY(std::shared_ptr<text::BoundGrammar> bound,
-              text::BoundGrammar::create(std::move(grammar), vocab_));
-    if (kept_.size() == kMaxKeptGrammars) {
-        kept_.erase(std::ranges::min_element(kept_, {}, &Kept::used)); // its requests keep it alive
+    if (job_) {
+        const bool ours = job_->key == key;
+        const bool ready =
+            job_->made.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+        if (aside && !ready) return Found{{}, false, true};
+        if (ours || ready) {
+            Job done = std::move(*job_);
+            job_.reset();
+            Result<Found> kept = keep(std::move(done.key), done.made.get());
+            // Whoever wanted another one may have gone; if not, it finds it, or its error again.
+            if (ours) return kept;
+        }
     }
-    kept_.push_back({std::move(key), hash, n_uses_, bound});
-    return Found{std::move(bound), true};
+    if (aside && start(key, request, owner)) return Found{{}, false, true};
+    return keep(std::move(key), text::make_constraint(request));
 }
 
 } // namespace bloom::engine

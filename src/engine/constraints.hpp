@@ -2,12 +2,15 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <future>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include <bloom/base/result.hpp>
+#include <bloom/gen/generation.hpp>
 #include <bloom/text/grammar/constraint.hpp>
 #include <bloom/text/grammar/matcher.hpp>
 #include <bloom/text/tokenizer.hpp>
@@ -17,13 +20,16 @@ namespace bloom::engine {
 /// Grammars with their masks (16 MiB at most, each) that are kept for requests to come.
 inline constexpr std::size_t kMaxKeptGrammars = 16;
 
-/// The grammars of an engine's requests, each made once for all that ask for the same.
+/// The grammars of an engine's requests, each made once for all that ask for the same. Most take a
+/// millisecond or two, those of large or hostile schemas a second: where others would wait for
+/// that, a thread of its own makes them, one at a time.
 /// Thread: the engine's.
 class Constraints {
 public:
     struct Found {
         std::shared_ptr<text::BoundGrammar> grammar; ///< nullptr: any text will do
-        bool made = false;                           ///< it was not there yet
+        bool made = false;                           ///< here and now
+        bool pending = false;                        ///< it is being made; to be asked for again
     };
 
     /// n_rows: logits of a step.
@@ -37,16 +43,29 @@ public:
     /// The token that ends thinking; -1: the vocabulary has none.
     std::int32_t thinking_end() const noexcept { return thinking_end_; }
 
-    /// Errors: those of make_constraint, in sentences for the client; out_of_memory.
-    Result<Found> find(const text::ConstraintRequest& request);
+    /// `request` refers to `owner`. aside: what is not there is made elsewhere, and pending until
+    /// it is. Errors: those of make_constraint, in sentences for the client; out_of_memory.
+    Result<Found> find(const text::ConstraintRequest& request,
+                       const std::shared_ptr<const gen::Generation>& owner, bool aside);
 
 private:
+    using Made = Result<std::shared_ptr<const text::Grammar>>;
+
     struct Kept {
         std::string key;
         std::size_t hash = 0;
         std::uint64_t used = 0;
         std::shared_ptr<text::BoundGrammar> grammar;
     };
+
+    struct Job {
+        std::string key;
+        std::future<Made> made;
+    };
+
+    bool start(const std::string& key, const text::ConstraintRequest& request,
+               const std::shared_ptr<const gen::Generation>& owner);
+    Result<Found> keep(std::string key, Made made);
 
     std::shared_ptr<const text::Tokenizer> tokenizer_;
     text::OutputFormat format_;
@@ -55,6 +74,7 @@ private:
     std::int32_t thinking_end_ = -1;
     std::vector<Kept> kept_;
     std::uint64_t n_uses_ = 0;
+    std::optional<Job> job_;
 };
 
 } // namespace bloom::engine

@@ -50,7 +50,8 @@ struct Request {
     std::uint64_t seed = 0;
     std::int64_t credit = 0; ///< bytes that may still go out; negative: paused
     bool paused = false;
-    bool prepared = false;
+    bool rendered = false;
+    std::vector<Prompt> prompts; ///< rendered, while their grammar is being made
     bool started = false;
     bool ended = false;   ///< its last event is in `events`
     bool starved = false; ///< memory was missing; to fail as soon as that can be said
@@ -164,8 +165,10 @@ private:
     // requests
     void expire(std::int64_t now_ms) noexcept;
     void prepare_some();
-    std::size_t prepare(Request& request);
-    Result<std::size_t> constrain(const gen::Generation& generation, std::vector<Prompt>& prompts);
+    std::optional<std::size_t> prepare(Request& request);
+    Result<> render_prompts(Request& request);
+    enum class Readiness : std::uint8_t { ready, made, pending };
+    Result<Readiness> constrain(Request& request);
     void make_choices(Request& request, std::vector<Prompt> prompts);
     Result<> enqueue_prompt(Request& request, Prompt& prompt, std::int32_t first_choice);
     void fail(Request& request, gen::Failure failure, std::string message);

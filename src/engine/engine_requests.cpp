@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <limits>
 #include <new>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -193,64 +194,89 @@ void EngineImpl::expire(std::int64_t now_ms) noexcept {
 
 void EngineImpl::prepare_some() {
     std::size_t bytes = 0;
-    while (!unprepared_.empty() && bytes < kPrepareBytesPerStep) {
-        const RequestId id = unprepared_.front();
-        unprepared_.pop_front();
-        const auto at = by_id_.find(static_cast<std::uint64_t>(id));
-        if (at == by_id_.end() || at->second->ended) continue;
-        try {
-            bytes += prepare(*at->second);
-        } catch (const std::bad_alloc&) {
-            starve(*at->second);
+    std::size_t n_pending = 0; // at the front, in the order of their arrival
+    while (n_pending < unprepared_.size() && bytes < kPrepareBytesPerStep) {
+        const auto next = unprepared_.begin() + static_cast<std::ptrdiff_t>(n_pending);
+        const auto at = by_id_.find(static_cast<std::uint64_t>(*next));
+        if (at == by_id_.end() || at->second->ended) {
+            unprepared_.erase(next);
+            continue;
         }
+        Request& request = *at->second;
+        try {
+            const std::optional<std::size_t> work = prepare(request);
+            if (!work) {
+                ++n_pending;
+                continue;
+            }
+            bytes += *work;
+        } catch (const std::bad_alloc&) {
+            starve(request);
+        }
+        unprepared_.erase(unprepared_.begin() + static_cast<std::ptrdiff_t>(n_pending));
     }
 }
 
-std::size_t EngineImpl::prepare(Request& request) {
-    request.prepared = true;
+/// Bytes of input that were looked at; nullopt while its grammar is being made elsewhere.
+std::optional<std::size_t> EngineImpl::prepare(Request& request) {
     const gen::Generation& g = *request.generation;
-    Result<std::vector<Prompt>> prompts = prompts_.prepare(g);
-    if (!prompts) {
-        const Error& error = prompts.error();
-        // What a template refuses by raise_exception, or cannot do with these messages, is the
-        // request's fault: another provider would answer the same.
-        fail(request, gen::Failure::invalid_request, std::string(error.message()));
-        return input_bytes(g);
+    const std::size_t bytes = request.rendered ? 0 : input_bytes(g);
+    if (!request.rendered) {
+        request.rendered = true;
+        if (const Result<> rendered = render_prompts(request); !rendered) {
+            const auto failure = rendered.error().code() == Code::too_large
+                                     ? gen::Failure::context_length
+                                     : gen::Failure::invalid_request;
+            fail(request, failure, std::string(rendered.error().message()));
+            return bytes;
+        }
     }
+    const Result<Readiness> readiness = constrain(request);
+    if (!readiness) {
+        fail(request, gen::Failure::invalid_request, std::string(readiness.error().message()));
+        return bytes;
+    }
+    if (*readiness == Readiness::pending) return std::nullopt;
+    make_choices(request, std::exchange(request.prompts, {}));
+    // A grammar that has been made here is enough for a step.
+    return bytes + (*readiness == Readiness::made ? kPrepareBytesPerStep : 0);
+}
+
+/// Its prompts as tokens. Errors: too_large where one does not fit into the context; otherwise what
+/// a template refuses by raise_exception, or cannot do with these messages, is the request's fault:
+/// another provider would answer the same.
+Result<> EngineImpl::render_prompts(Request& request) {
+    Result<std::vector<Prompt>> prompts = prompts_.prepare(*request.generation);
+    if (!prompts) return Error{Code::invalid_argument, std::string(prompts.error().message())};
     for (const Prompt& p : *prompts) {
         request.usage.prompt_tokens += static_cast<std::int64_t>(p.ids.size());
         if (static_cast<std::int64_t>(p.ids.size()) < info_.ctx_len) continue;
-        fail(request, gen::Failure::context_length,
-             fmt::format("the prompt has {} tokens, the model's context length is {}", p.ids.size(),
-                         info_.ctx_len));
-        return input_bytes(g);
+        return Error{Code::too_large,
+                     fmt::format("the prompt has {} tokens, the model's context length is {}",
+                                 p.ids.size(), info_.ctx_len)};
     }
-    const Result<std::size_t> work = constrain(g, *prompts);
-    if (!work) {
-        fail(request, gen::Failure::invalid_request, std::string(work.error().message()));
-        return input_bytes(g);
-    }
-    make_choices(request, std::move(*prompts));
-    return input_bytes(g) + *work;
+    request.prompts = std::move(*prompts);
+    return {};
 }
 
-/// Finds the grammar that the answers to each prompt have to follow. Returns what that cost beside
-/// the prompts themselves: one new grammar is enough for a step.
-Result<std::size_t> EngineImpl::constrain(const gen::Generation& generation,
-                                          std::vector<Prompt>& prompts) {
-    text::ConstraintRequest wanted = prompts_.constraint_of(generation);
-    std::size_t work = 0;
-    for (Prompt& prompt : prompts) {
+/// Finds the grammar that the answers to each prompt have to follow.
+Result<EngineImpl::Readiness> EngineImpl::constrain(Request& request) {
+    text::ConstraintRequest wanted = prompts_.constraint_of(*request.generation);
+    const bool others_run = batcher_.n_running() > 0;
+    Readiness out = Readiness::ready;
+    for (Prompt& prompt : request.prompts) {
         wanted.in_reasoning = prompt.in_reasoning;
-        BLOOM_TRY(const Constraints::Found found, constraints_.find(wanted));
+        BLOOM_TRY(const Constraints::Found found,
+                  constraints_.find(wanted, request.generation, others_run));
+        if (found.pending) return Readiness::pending;
         if (!found.grammar) continue;
-        if (found.made) work = kPrepareBytesPerStep;
+        if (found.made) out = Readiness::made;
         prompt.matcher.emplace(found.grammar);
         // An answer that the client has begun goes on from there, if it can be one at all.
-        const std::string begun = begun_answer(generation);
+        const std::string begun = begun_answer(*request.generation);
         if (!begun.empty()) static_cast<void>(prompt.matcher->accept_bytes(begun));
     }
-    return work;
+    return out;
 }
 
 void EngineImpl::make_choices(Request& request, std::vector<Prompt> prompts) {

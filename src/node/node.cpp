@@ -167,6 +167,7 @@ Result<> Node::open_store() {
     services_->cors = api::CorsPolicy(options_.cors_origins);
     services_->version = std::string(version());
     services_->list_catalog = options_.list_catalog;
+    services_->fit_is_public = options_.listen.is_loopback();
     services_->attestation = identity_.attestation.get();
     router_.emplace(api::make_router(*services_));
     return {};

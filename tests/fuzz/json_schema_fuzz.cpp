@@ -52,7 +52,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         text += next;
     }
     if (matcher.can_end() && options.syntax == ValueSyntax::json) {
-        bloom::json::Parser parser(1024);
+        bloom::json::Parser parser;
         const auto value = parser.parse(text);
         // Integers of 18 digits and small exponents: readable, unless nested deeper than that.
         BLOOM_CHECK(value.has_value() || value.error().code() == bloom::Code::too_large);

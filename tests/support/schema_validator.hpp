@@ -227,10 +227,36 @@ private:
                test("exclusiveMinimum", [&](long double b) { return v > b; }) &&
                test("exclusiveMaximum", [&](long double b) { return v < b; }) &&
                test("multipleOf", [&](long double b) {
+                   // Whole numbers of units that both have: exact.
+                   const auto exact = multiple(value.text, schema.find("multipleOf")->text);
+                   if (exact) return *exact;
                    const long double q = v / b;
                    if (std::abs(q) > 1e15L) unknown_ = true; // no digits left behind the point
                    return std::abs(q - std::round(q)) <= 1e-12L * std::max(1.0L, std::abs(q));
                });
+    }
+
+    /// nullopt for numbers with exponents or too many digits.
+    static std::optional<bool> multiple(const std::string& value, const std::string& step) {
+        std::size_t places = 0;
+        for (const std::string* text : {&value, &step}) {
+            if (text->find_first_of("eE") != std::string::npos) return std::nullopt;
+            const std::size_t point = text->find('.');
+            if (point != std::string::npos) places = std::max(places, text->size() - point - 1);
+        }
+        __int128 units[2] = {0, 0};
+        for (int i = 0; i < 2; ++i) {
+            const std::string& text = i == 0 ? value : step;
+            const std::size_t point = std::min(text.find('.'), text.size());
+            std::string digits = text.substr(0, point);
+            if (point < text.size()) digits += text.substr(point + 1);
+            digits.append(places - (point < text.size() ? text.size() - point - 1 : 0), '0');
+            if (digits.size() > 36) return std::nullopt;
+            for (const char c : digits) {
+                if (c != '-') units[i] = units[i] * 10 + (c - '0');
+            }
+        }
+        return units[0] % units[1] == 0;
     }
 
     bool between(const JsonTree& schema, std::string_view least, std::string_view most,

@@ -11,6 +11,7 @@
 #include <bloom/auth/api_key.hpp>
 #include <bloom/base/snapshot.hpp>
 #include <bloom/crypto/digest.hpp>
+#include <bloom/fit/machine.hpp>
 #include <bloom/http/router.hpp>
 #include <bloom/http/server.hpp>
 #include <bloom/registry/catalog.hpp>
@@ -50,6 +51,10 @@ struct Services {
 
     /// Responses that their requests want to be kept; never null.
     std::shared_ptr<StoredResponses> stored = make_stored_responses();
+
+    /// This machine for the fit API; never null.
+    std::shared_ptr<const fit::Machine> machine = std::make_shared<const fit::Machine>();
+    bool fit_is_public = false; ///< the fit API needs no key: nobody else can reach the node
 
     std::atomic<bool> draining{false};
     std::atomic<std::int64_t> n_active{0}; ///< inference requests between admission and settlement

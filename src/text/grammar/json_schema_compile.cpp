@@ -1,6 +1,7 @@
 #include "text/grammar/json_schema_compile.hpp"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 namespace bloom::text::schema {
@@ -125,8 +126,10 @@ Result<> SchemaCompiler::check_exclusive(const Parts& parts, const Parts::Choice
 Result<GrammarNode> SchemaCompiler::values(const Parts& parts, const Facts& facts) {
     std::vector<GrammarNode> options;
     const Demand demand{parts.schemas};
+    Facts others = facts;
+    others.values.reset();
     for (const Value* value : *facts.values) {
-        BLOOM_TRY(const bool good, reader_.fits(parts, *value, 0));
+        BLOOM_TRY(const bool good, reader_.fits_facts(parts, others, *value, 0));
         if (!good) continue;
         BLOOM_TRY(const GrammarNode node, value->is(ValueKind::object)
                                               ? literal_object(*value, parts)
@@ -165,20 +168,22 @@ Result<GrammarNode> SchemaCompiler::literal(const Value& value, const Demand& de
 /// Members in the order in which they are declared, then as written.
 Result<GrammarNode> SchemaCompiler::literal_object(const Value& value, const Parts& parts) {
     BLOOM_TRY(const std::vector<std::string> declared, reader_.declared(parts));
-    std::vector<const Value::Member*> order;
+    std::vector<std::string_view> order;
+    std::set<std::string_view> placed;
     for (const std::string& name : declared) {
-        const auto it = std::ranges::find(value.members, name, &Value::Member::key);
-        if (it != value.members.end()) order.push_back(&*it);
+        if (value.find(name) == nullptr) continue;
+        order.push_back(name);
+        placed.insert(name);
     }
     for (const Value::Member& m : value.members) {
-        if (std::ranges::find(order, &m) == order.end()) order.push_back(&m);
+        if (!placed.contains(m.key)) order.push_back(m.key);
     }
     std::vector<GrammarNode> nodes{grammar_.literal("{")};
     for (std::size_t i = 0; i < order.size(); ++i) {
         if (i > 0) nodes.push_back(notation_.comma());
-        BLOOM_TRY(const Demand inside, reader_.property(parts, order[i]->key, false));
-        BLOOM_TRY(const GrammarNode node, literal(*order[i]->value, inside));
-        nodes.insert(nodes.end(), {notation_.key(order[i]->key), notation_.colon(), node});
+        BLOOM_TRY(const Demand inside, reader_.property(parts, order[i], false));
+        BLOOM_TRY(const GrammarNode node, literal(*value.find(order[i]), inside));
+        nodes.insert(nodes.end(), {notation_.key(order[i]), notation_.colon(), node});
     }
     nodes.push_back(grammar_.literal("}"));
     return grammar_.sequence(nodes);

@@ -126,10 +126,21 @@ Result<> SchemaReader::add(Parts& parts, const Value& schema, std::size_t from) 
     return {};
 }
 
+namespace {
+
+/// Looking up all keywords in one schema, in steps of the budget.
+constexpr std::size_t kKeywordSteps = 50;
+
+} // namespace
+
 Result<Facts> SchemaReader::facts(const Parts& parts) {
     Facts out;
     for (const Value* schema : parts.schemas) {
-        if (!budget_.spend(schema->members.size() + 1)) return too_complex();
+        std::size_t cost = schema->members.size() + kKeywordSteps;
+        for (const std::string_view keyword : {"enum", "required"}) {
+            if (const Value* list = schema->find(keyword)) cost += list->items.size();
+        }
+        if (!budget_.spend(cost)) return too_complex();
         BLOOM_OK(read_keywords(*schema, refs_.draft(), out));
     }
     std::set<std::string_view> seen;

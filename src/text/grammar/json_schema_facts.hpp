@@ -33,7 +33,7 @@ inline constexpr std::uint64_t kNoLimit = ~std::uint64_t{0};
 /// Schemas that may hold together for one value, references and `allOf` resolved.
 inline constexpr std::size_t kMaxParts = 512;
 /// Steps of reading one schema: every look at a schema, every state of a pattern's automaton.
-inline constexpr std::uint64_t kMaxSchemaSteps = 30'000'000;
+inline constexpr std::uint64_t kMaxSchemaSteps = 10'000'000;
 /// Levels that are searched for a contradiction when `oneOf` needs one.
 inline constexpr int kMaxProofDepth = 6;
 
@@ -130,6 +130,8 @@ public:
     /// Whether a value of the document satisfies the demand. Errors: unsupported.
     Result<bool> fits(const Demand& demand, const Value& value, int depth = 0);
     Result<bool> fits(const Parts& parts, const Value& value, int depth);
+    /// The same for Parts without choices and their facts.
+    Result<bool> fits_facts(const Parts& parts, const Facts& facts, const Value& value, int depth);
     /// Whether no value can satisfy it, as far as that is easily seen.
     Result<bool> contradicts(const Demand& demand, int depth = 0);
     Result<bool> contradicts(const Parts& parts, int depth);
@@ -143,7 +145,6 @@ public:
 
 private:
     Result<> add(Parts& parts, const Value& schema, std::size_t from);
-    Result<bool> fits_facts(const Parts& parts, const Facts& facts, const Value& value, int depth);
     Result<bool> fits_object(const Parts& parts, const Facts& facts, const Value& value, int depth);
     Result<bool> type_contradicts(const Parts& parts, const Facts& facts, TypeMask type, int depth);
     Result<bool> object_contradicts(const Parts& parts, const Facts& facts, int depth);

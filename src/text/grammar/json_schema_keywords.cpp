@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
-#include <limits>
+#include <set>
+#include <string>
 #include <utility>
 
 #include "text/grammar/formats.hpp"
@@ -72,9 +73,11 @@ private:
             facts_.values = std::move(values);
             return;
         }
-        std::erase_if(*facts_.values, [&](const Value* v) {
-            return std::ranges::none_of(values, [&](const Value* w) { return equal(*v, *w); });
-        });
+        std::set<std::string> known;
+        for (const Value* v : values)
+            known.insert(canonical(*v));
+        std::erase_if(*facts_.values,
+                      [&](const Value* v) { return !known.contains(canonical(*v)); });
     }
 
     Result<> values() {

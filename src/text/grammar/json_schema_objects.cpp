@@ -110,9 +110,12 @@ Result<std::optional<GrammarNode>> SchemaCompiler::extra(const Parts& parts,
         return {};
     };
     if (!declared.empty()) {
-        BLOOM_TRY(const TextDfa words, words_dfa(declared, budget));
-        BLOOM_TRY(TextDfa others, complement(words, budget));
-        BLOOM_OK(also(base, std::move(others)));
+        const Result<TextDfa> words = words_dfa(declared, budget);
+        Result<TextDfa> others = words ? complement(*words, budget) : words;
+        if (!others) {
+            return blame(parts, {"properties", "required"}, std::move(others).error());
+        }
+        BLOOM_OK(also(base, *std::move(others)));
     }
     std::vector<GrammarNode> options;
     for (std::size_t mask = 0; mask < std::size_t{1} << patterns.size(); ++mask) {

@@ -51,6 +51,7 @@ Result<bool> SchemaReader::fits_facts(const Parts& parts, const Facts& facts, co
                                       int depth) {
     const TypeMask type = type_of(value);
     if ((facts.types & type) == 0) return false;
+    if (!budget_.spend(facts.values ? facts.values->size() + 1 : 1)) return too_complex();
     if (facts.values &&
         std::ranges::none_of(*facts.values, [&](const Value* v) { return equal(*v, value); })) {
         return false;
@@ -63,8 +64,18 @@ Result<bool> SchemaReader::fits_facts(const Parts& parts, const Facts& facts, co
         return contains(facts.numbers, value.number);
     case ValueKind::string: {
         if (!within(n_code_points(value.text), facts.min_length, facts.max_length)) return false;
-        BLOOM_TRY(const std::optional<TextDfa> allowed, texts(facts));
-        return !allowed || allowed->matches(value.text);
+        if (!budget_.spend(value.text.size() * (facts.patterns.size() + facts.formats.size()))) {
+            return too_complex();
+        }
+        for (const Value* text : facts.patterns) {
+            BLOOM_TRY(const TextDfa* dfa, pattern(text->text, *text));
+            if (!dfa->matches(value.text)) return false;
+        }
+        for (const Value* name : facts.formats) {
+            BLOOM_TRY(const TextDfa* dfa, format(name->text));
+            if (!dfa->matches(value.text)) return false;
+        }
+        return true;
     }
     case ValueKind::array:
         if (!within(value.items.size(), facts.min_items, facts.max_items)) return false;
@@ -122,9 +133,11 @@ Result<bool> SchemaReader::contradicts(const Parts& parts, int depth) {
         return true;
     }
     if (known.values) {
+        Facts others = known;
+        others.values.reset();
         for (const Value* value : *known.values) {
             // What cannot be decided counts as possible.
-            const Result<bool> good = fits_facts(parts, known, *value, depth);
+            const Result<bool> good = fits_facts(parts, others, *value, depth);
             if (!good || *good) return false;
         }
         return true;

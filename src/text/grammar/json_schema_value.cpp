@@ -136,6 +136,40 @@ bool equal(const Value& a, const Value& b) {
 
 namespace {
 
+void append_canonical(std::string& out, const Value& value) {
+    switch (value.kind) {
+    case ValueKind::null:
+        out += 'n';
+        break;
+    case ValueKind::boolean:
+        out += value.truth ? 't' : 'f';
+        break;
+    case ValueKind::number:
+        out += value.number.text();
+        break;
+    case ValueKind::string:
+        json::append_string(out, value.text);
+        break;
+    case ValueKind::array:
+        out += '[';
+        for (const Value* item : value.items) {
+            append_canonical(out, *item);
+            out += ',';
+        }
+        out += ']';
+        break;
+    case ValueKind::object:
+        out += '{';
+        for (const std::uint32_t i : value.by_key) {
+            json::append_string(out, value.members[i].key);
+            append_canonical(out, *value.members[i].value);
+            out += ',';
+        }
+        out += '}';
+        break;
+    }
+}
+
 /// RFC 6901 section 3. Names are cut so that a message stays a sentence.
 std::string escaped(std::string_view step) {
     constexpr std::size_t kLongest = 64;
@@ -153,6 +187,12 @@ std::string escaped(std::string_view step) {
 }
 
 } // namespace
+
+std::string canonical(const Value& value) {
+    std::string out;
+    append_canonical(out, value);
+    return out;
+}
 
 std::string pointer_to(const Value& value) {
     std::string out;

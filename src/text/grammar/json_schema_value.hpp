@@ -46,6 +46,9 @@ struct Value {
 /// JSON's equality: numbers by value, members in any order.
 bool equal(const Value& a, const Value& b);
 
+/// The same text for values that are equal, and for no others.
+std::string canonical(const Value& value);
+
 /// Where it stands, as a JSON pointer in a URI fragment's form: "#/properties/a".
 std::string pointer_to(const Value& value);
 /// `key` of `value`.

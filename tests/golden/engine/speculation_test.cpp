@@ -16,7 +16,8 @@ namespace {
 
 constexpr int kPrompts = 200;
 
-/// Prompts of one to ninety words, of which some begin alike; every fifth draws its tokens.
+/// Prompts of one to ninety words, of which some begin alike; every fifth draws its tokens, every
+/// eighth has to be an object.
 gen::Generation request(int i) {
     gen::Generation g;
     std::string prompt = i % 3 == 0 ? "The same beginning of more than sixty-four tokens, which is "
@@ -30,6 +31,7 @@ gen::Generation request(int i) {
     g.sampling.temperature = i % 5 == 4 ? 0.8F : 0.0F;
     g.sampling.seed = static_cast<std::uint64_t>(i);
     g.cache_scope = "tests";
+    if (i % 8 == 3) g.format.kind = gen::OutputFormat::Kind::json_object;
     return g;
 }
 

@@ -195,6 +195,54 @@ std::optional<std::string> walk(GrammarMatcher matcher, Rng& rng) {
     return std::nullopt;
 }
 
+/// Pieces that cross the borders of a grammar's parts, as those of real vocabularies do.
+constexpr std::string_view kPieces[] = {
+    "{\"",    "\":", "\":\"",   "\",\"",  "},{",   "}]",      "]}",    "]]",   "true",   "false",
+    "null",   "tr",  "12",      "1.5",    "-1",    "00",      "e5",    "0}",   "1,\"",   "\"}",
+    "\"],\"", "aa",  "ab",      "a\"",    "\\n",   "\\u00e9", "\\u00", "\\\"", "\u00e9", "\u4e16",
+    "[{\"",   "[[",  "\"n_1\"", "\"a\":", "b\":[", "x\",",    "1}",    "2]",   "{}",     "[]",
+};
+
+/// The same walk in tokens, longer ones preferred. Every token outside of the mask is refused.
+std::optional<std::string> token_walk(GrammarMatcher matcher, Rng& rng) {
+    constexpr int kSteps = 300;
+    const auto n = static_cast<std::size_t>(test::kStopToken) + 1 + std::size(kPieces);
+    std::string out;
+    for (int step = 0; step < kSteps; ++step) {
+        if (matcher.can_end() && (matcher.must_end() || rng.below(2) == 0)) return out;
+        const auto words = matcher.mask();
+        const std::vector<std::uint64_t> mask(words.begin(), words.end());
+        const auto allowed = [&](std::size_t id) { return (mask[id / 64] >> (id % 64) & 1) != 0; };
+        EXPECT_EQ(allowed(test::kStopToken), matcher.can_end()) << out;
+        std::vector<std::size_t> bytes;
+        std::vector<std::size_t> pieces;
+        for (std::size_t id = 0; id < n; ++id) {
+            if (id == test::kStopToken) continue;
+            const bool piece = id > test::kStopToken;
+            if (piece) {
+                GrammarMatcher copy = matcher;
+                const std::string_view text = kPieces[id - test::kStopToken - 1];
+                EXPECT_EQ(copy.accept_bytes(text), allowed(id)) << out << " and then " << text;
+            }
+            if (allowed(id)) (piece ? pieces : bytes).push_back(id);
+        }
+        if (bytes.empty() && pieces.empty()) {
+            EXPECT_TRUE(matcher.can_end()) << "a dead end behind " << out;
+            return out;
+        }
+        const bool longer = !pieces.empty() && (bytes.empty() || rng.below(3) != 0);
+        const std::vector<std::size_t>& from = longer ? pieces : bytes;
+        const std::size_t id = from[rng.below(from.size())];
+        EXPECT_TRUE(matcher.accept(static_cast<std::int32_t>(id))) << out;
+        if (longer) {
+            out += kPieces[id - test::kStopToken - 1];
+        } else {
+            out += static_cast<char>(id);
+        }
+    }
+    return std::nullopt;
+}
+
 struct Tally {
     int schemas = 0;
     int refused = 0;
@@ -272,6 +320,37 @@ TEST(JsonSchemaProperty, StrictAllowsLess) {
     EXPECT_GT(tally.texts, 100);
 }
 
+TEST(JsonSchemaProperty, TokensOfSeveralBytesStayInside) {
+    const auto vocab = test::vocab_with(kPieces);
+    Tally tally;
+    for (std::uint64_t i = 0; i < 80; ++i) {
+        const std::uint64_t seed = base_seed() * 5000 + i;
+        Rng rng(seed);
+        const std::string schema = SchemaWriter(rng).write(rng.below(2) == 0);
+        SCOPED_TRACE("DARKBLOOM_SEED=" + std::to_string(seed) + ' ' + schema);
+        const auto grammar = grammar_of(schema, {}, tally);
+        if (grammar == nullptr) continue;
+        const test::GrammarCheck check(grammar, vocab);
+        const auto tree = test::JsonTreeReader::read(schema);
+        ASSERT_TRUE(tree.has_value());
+        test::SchemaValidator validator(*tree);
+        for (int n = 0; n < 4; ++n) {
+            const auto text = token_walk(check.matcher(), rng);
+            if (!text) {
+                ++tally.cut;
+                continue;
+            }
+            ++tally.texts;
+            const auto value = test::JsonTreeReader::read(*text);
+            ASSERT_TRUE(value.has_value()) << "no JSON: " << *text;
+            const auto good = validator.validate(*value);
+            ASSERT_TRUE(good.has_value()) << *text;
+            EXPECT_TRUE(*good) << *text;
+        }
+    }
+    print(tally);
+}
+
 /// Gemma's notation goes through the parser of answers, which turns calls into JSON.
 TEST(JsonSchemaProperty, GemmaCallsAreReadBackAsValidJson) {
     Tally tally;
@@ -302,9 +381,7 @@ TEST(JsonSchemaProperty, GemmaCallsAreReadBackAsValidJson) {
             parser.finish(true, out);
             std::string args;
             for (const auto& piece : out.pieces) {
-                if (piece.kind == PieceKind::tool_args) {
-                    args += out.text.substr(piece.begin, piece.end - piece.begin);
-                }
+                if (piece.kind == PieceKind::tool_args) args += out.text_of(piece);
             }
             const auto value = test::JsonTreeReader::read(args);
             ASSERT_TRUE(value.has_value()) << *text << " became " << args;

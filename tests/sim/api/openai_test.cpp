@@ -305,6 +305,40 @@ TEST(OpenAi, TheBodyDecidesBetweenChatAndResponses) {
     EXPECT_TRUE(w.seen[2].has(R"("object":"chat.completion")")) << w.seen[2].body;
 }
 
+// Small schemas are looked at in place, large ones elsewhere; both before anything runs.
+TEST(OpenAi, SchemasThatCannotBeFollowedAreRefusedByName) {
+    World w(&name_choices);
+    const auto format = [](const std::string& schema) {
+        return chat(
+            R"(,"response_format":{"type":"json_schema","json_schema":{"name":"n","schema":)" +
+            schema + "}}");
+    };
+    std::string large = R"({"type":"object","properties":{)";
+    for (int i = 0; i < 100; ++i)
+        large += "\"member_" + std::to_string(i) + R"(":{"type":"string"},)";
+    const std::string tool = R"("type":"function","function":{"name":"f","strict":)";
+    w.asks = {
+        {"/v1/chat/completions", format(R"({"type":7})")},
+        {"/v1/chat/completions", format(large + R"("last":{"type":7}}})")},
+        {"/v1/chat/completions", format(large + R"("last":{"type":"null"}}})")},
+        {"/v1/chat/completions",
+         chat(",\"tools\":[{" + tool + R"(true,"parameters":{"type":7}}}])")},
+        {"/v1/chat/completions",
+         chat(",\"tools\":[{" + tool + R"(false,"parameters":{"type":7}}}])")},
+    };
+    run(w);
+    for (const std::size_t i : {0U, 1U}) {
+        EXPECT_EQ(w.seen[i].status, 400);
+        EXPECT_TRUE(w.seen[i].has(R"("param":"response_format","code":"unsupported_schema")"))
+            << w.seen[i].body;
+    }
+    EXPECT_EQ(w.seen[2].status, 200) << w.seen[2].body;
+    EXPECT_EQ(w.seen[3].status, 400);
+    EXPECT_TRUE(w.seen[3].has(R"("param":"tools[0]")")) << w.seen[3].body;
+    EXPECT_EQ(w.seen[4].status, 200) << "nothing holds answers to it";
+    EXPECT_EQ(w.asked.size(), 2U);
+}
+
 TEST(OpenAi, RoutesAroundThem) {
     World w(&name_choices);
     const http::Method get = http::Method::get;

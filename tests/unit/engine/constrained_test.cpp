@@ -214,6 +214,34 @@ TEST(Constrained, WhatCannotBeEnforcedIsTheRequestsFault) {
     EXPECT_NE(b.failure_text.find("tool calls"), std::string::npos) << b.failure_text;
 }
 
+TEST(Constrained, OthersGoOnWhileAGrammarIsMade) {
+    TinyEngine engine({.chat_template = kHermes});
+    Collector out;
+    const auto submit = [&](std::uint64_t id, gen::Generation g) {
+        ASSERT_TRUE(engine->submit(RequestId{id},
+                                   std::make_shared<const gen::Generation>(std::move(g)), 1 << 30));
+    };
+    submit(1, test::letters("a stream", 200));
+    engine->step(out, 0);
+    engine->step(out, 0);
+    submit(2, formatted(kSchemas[0], 5));
+    submit(3, formatted(kSchemas[1], 5));
+    submit(4, formatted(kSchemas[0], 5));
+    submit(5, formatted(R"({"type":7})", 5));
+    const int n_tokens = out[1].n_tokens;
+    engine->step(out, 0);
+    EXPECT_GT(out[1].n_tokens, n_tokens);
+    EXPECT_EQ(engine->capacity().queued, 4);
+    engine->cancel(RequestId{3}, CancelReason::client_gone);
+    engine.run(out);
+    EXPECT_EQ(out[1].finish.at(0), gen::Finish::length);
+    EXPECT_EQ(out[2].failure, gen::Failure::none) << out[2].failure_text;
+    EXPECT_EQ(out[3].failure, gen::Failure::cancelled);
+    EXPECT_EQ(out[4].text, out[2].text);
+    EXPECT_EQ(out[5].failure, gen::Failure::invalid_request);
+    EXPECT_EQ(engine->n_requests(), 0);
+}
+
 TEST(Constrained, ManyGrammarsAreForgottenAndMadeAgain) {
     TinyEngine engine({.chat_template = kHermes});
     Collector out;
