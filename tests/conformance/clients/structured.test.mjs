@@ -108,8 +108,8 @@ describe('structured output', () => {
       };
       await Promise.all(Array.from({ length: PARALLEL }, worker));
       t.diagnostic(`${whole} of ${n} were whole`);
-      // Answers are short by their schema; it is in thoughts before them that this model may lose itself.
-      assert.ok(whole >= n * 0.4, `${whole} of ${n} were whole`);
+      // Answers are short by their schema, so few of them can reach the bound.
+      assert.ok(whole >= n * 0.6, `${whole} of ${n} were whole`);
     });
   }
 
