@@ -129,7 +129,7 @@ const CHANGES = {
 describe('the validators', () => {
   for (const [path, [make, changes]] of Object.entries(CHANGES)) {
     test(path, () => {
-      const request = { tools: [{ function: { name: 'f' } }] };
+      const request = { tools: [{ name: 'f', function: { name: 'f' } }], tool_choice: 'required' };
       assert.deepEqual(streamed(path, request, make()), []);
       for (const [name, change] of Object.entries(changes)) {
         assert.notEqual(spoilt(path, request, make, change).length, 0, name);

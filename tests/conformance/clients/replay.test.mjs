@@ -54,6 +54,8 @@ const bounded = (body) => {
   for (const name of ['max_tokens', 'max_completion_tokens', 'max_output_tokens']) {
     if (name in out) out[name] = Math.min(out[name], BOUND);
   }
+  // Without a bound, a model that was asked for an object may go on with it for long.
+  if (out.response_format) out.max_tokens ??= BOUND * 4;
   return out;
 };
 
