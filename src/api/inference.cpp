@@ -168,10 +168,11 @@ rt::Task<Result<>> handle_inference(Services& services, http::Exchange& ex, gen:
     const bool stream = request.render.stream;
     Delivery delivery(services, ex, std::move(request), arrival);
     dialect::ResponseRecord record;
-    if (read->store) delivery.record(record);
+    const bool keeps = read->store || read->refers;
+    if (keeps) delivery.record(record);
     Outcome outcome = co_await answer(delivery, ex);
     // Before the last bytes: the client may name it at once.
-    if (read->store && outcome.kind == Outcome::Kind::answered) {
+    if (keeps && outcome.kind == Outcome::Kind::answered) {
         keep_response(*services.stored, who->account_id, *read, joined->get(), record,
                       rt::Shard::current().now_ns());
     }

@@ -32,7 +32,7 @@ std::expected<void, ApiError> resolve_references(StoredResponses& stored, std::s
         if (item.kind != dialect::ResponseItem::Kind::reference) continue;
         std::size_t index = 0;
         const std::string id = dialect::response_of_item(item.id, index);
-        const auto response = stored.find(account, id, now_ns);
+        const auto response = stored.find_items(account, id, now_ns);
         if (!response || index >= response->n_output || response->output()[index].id != item.id) {
             return std::unexpected(bad_request(
                 fmt::format("Item with id {} not found. Items are kept only of responses that were "
@@ -59,6 +59,12 @@ std::uint64_t StoredResponses::sequence_of(std::string_view account, std::string
 
 std::shared_ptr<const StoredResponse>
 StoredResponses::find(std::string_view account, std::string_view id, std::uint64_t now_ns) {
+    auto found = find_items(account, id, now_ns);
+    return found && !found->items_only ? found : nullptr;
+}
+
+std::shared_ptr<const StoredResponse>
+StoredResponses::find_items(std::string_view account, std::string_view id, std::uint64_t now_ns) {
     expire(now_ns);
     const std::lock_guard lock(mutex_);
     const std::uint64_t sequence = sequence_of(account, id);
@@ -122,7 +128,7 @@ bool StoredResponses::erase(std::string_view account, std::string_view id, std::
     std::vector<Ptr> gone;
     const std::lock_guard lock(mutex_);
     const std::uint64_t sequence = sequence_of(account, id);
-    if (sequence == 0) return false;
+    if (sequence == 0 || by_age_.at(sequence)->items_only) return false;
     remove(sequence, gone);
     return true;
 }
@@ -184,11 +190,14 @@ void keep_response(StoredResponses& stored, std::string_view account, dialect::R
     StoredResponse kept;
     kept.id = record.id();
     kept.account = std::string(account);
-    kept.body = record.body();
-    if (previous != nullptr) kept.items = previous->items;
-    kept.n_earlier = kept.items.size();
-    for (dialect::ResponseItem& item : request.items)
-        kept.items.push_back(std::move(item));
+    kept.items_only = !request.store;
+    if (request.store) {
+        kept.body = record.body();
+        if (previous != nullptr) kept.items = previous->items;
+        kept.n_earlier = kept.items.size();
+        for (dialect::ResponseItem& item : request.items)
+            kept.items.push_back(std::move(item));
+    }
     request.items.clear();
     std::vector<dialect::ResponseItem> output = record.output();
     kept.n_output = output.size();

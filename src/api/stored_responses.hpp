@@ -17,7 +17,9 @@
 
 namespace bloom::api {
 
-/// A response that its request wanted to be kept, with the conversation that led to it.
+/// A response that its request wanted to be kept, with the conversation that led to it; or only the
+/// items of an answer, where the request did not say. Clients for which storing is the default send
+/// `item_reference` in place of what was said, so a second turn would fail without them.
 struct StoredResponse {
     std::string id;
     std::string account;
@@ -26,6 +28,7 @@ struct StoredResponse {
     std::vector<dialect::ResponseItem> items;
     std::size_t n_earlier = 0; ///< how many of them came before this request
     std::size_t n_output = 0;  ///< how many of them, at the end, are the answer
+    bool items_only = false;   ///< there is no body, and it answers to no request for it
     std::uint64_t expires_ns = 0;
 
     /// What this request itself brought along.
@@ -66,6 +69,10 @@ public:
     /// nullptr: there is none, it was another account's, or its time is over.
     std::shared_ptr<const StoredResponse> find(std::string_view account, std::string_view id,
                                                std::uint64_t now_ns);
+
+    /// The same where it is about items: also of what is not stored otherwise.
+    std::shared_ptr<const StoredResponse> find_items(std::string_view account, std::string_view id,
+                                                     std::uint64_t now_ns);
 
     /// Keeps it for its lifetime. What alone is too large is not kept.
     void put(StoredResponse response, std::uint64_t now_ns);
@@ -110,7 +117,7 @@ std::expected<std::shared_ptr<const StoredResponse>, ApiError>
 join_stored(StoredResponses& stored, std::string_view account, dialect::Request& request,
             std::uint64_t now_ns);
 
-/// Keeps the answer to a request that asked for it; its items are used up.
+/// Keeps the answer to a request that asked for it, or its items; those of the request are used up.
 void keep_response(StoredResponses& stored, std::string_view account, dialect::Request& request,
                    const StoredResponse* previous, const dialect::ResponseRecord& record,
                    std::uint64_t now_ns);

@@ -343,6 +343,7 @@ Parsed<bool> read_own(const json::Member& m, Draft& d) {
         BLOOM_PARSE_VOID(read_include(m, d));
     } else if (m.key == "store") {
         BLOOM_PARSE(d.request.store, read_bool(m.value, m.key));
+        d.request.refers = false;
         d.echo.store = d.request.store;
     } else if (m.key == "previous_response_id") {
         BLOOM_PARSE(d.request.previous_response_id, read_string(m.value, m.key));
@@ -401,6 +402,7 @@ Parsed<Request> parse_openai_responses(const json::Value& body) {
     const auto object = body.as_object();
     if (!object) return refuse({}, "The request body must be a JSON object.", "invalid_json");
     Draft d;
+    d.request.refers = true; // until the body has said
     gen::Generation& g = d.generation();
     g.render.dialect = gen::Dialect::openai_responses;
     for (const json::Member m : *object) {

@@ -18,8 +18,11 @@ namespace bloom::dialect {
 /// that answers.
 struct Request {
     gen::Generation generation;
-    bool metadata_details = false;    ///< consumer API section 4.9
-    bool store = false;               ///< Responses: to be retrieved later
+    bool metadata_details = false; ///< consumer API section 4.9
+    bool store = false;            ///< Responses: to be retrieved later
+    /// Responses: the body does not say whether to store, so clients may take it for granted and
+    /// refer to the answer's items.
+    bool refers = false;
     std::string previous_response_id; ///< Responses: goes before the messages
     std::string instructions;         ///< Responses: the system message in front of all others
     /// Responses: the input, where it is to be stored or has to be joined with what was.

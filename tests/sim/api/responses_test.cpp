@@ -283,7 +283,15 @@ rt::Task<void> check_answers(World& w) {
     EXPECT_EQ(whole.at("metadata.a"), "b");
     EXPECT_EQ(whole.at("usage.total_tokens"), "10");
     EXPECT_EQ(whole.at("store"), "false");
-    EXPECT_EQ(w.services.stored->size(), 0U) << "nothing is stored that was not asked for";
+    EXPECT_EQ(w.services.stored->size(), 1U) << "its items";
+    const Answer secret = co_await create(w, R"("input":"hi","store":false)");
+    EXPECT_EQ(secret.status, 200);
+    EXPECT_EQ(w.services.stored->size(), 1U) << "not even those, when the body says so";
+    EXPECT_EQ((co_await send(w, http::Method::del, "/v1/responses/" + whole.at("id"))).status, 404);
+    const Answer second =
+        co_await create(w, R"("input":[{"type":"item_reference","id":")" + whole.at("output.0.id") +
+                               R"("},{"role":"user","content":"more"}])");
+    EXPECT_EQ(second.text(), "a:s:be u:hi  u:more ");
     const Answer gone = co_await get(w, whole.at("id"));
     EXPECT_EQ(gone.status, 404);
     EXPECT_EQ(gone.at("error.code"), "not_found");
@@ -366,7 +374,7 @@ rt::Task<void> check_conversation(World& w) {
     const Answer third = co_await create(
         w, R"("input":"three","instructions":"new","previous_response_id":")" + next + "\"");
     EXPECT_EQ(third.text(), "s:new u:one a:s:old u:one  u:two a:" + heard + " u:three ");
-    EXPECT_EQ(w.services.stored->size(), 2U);
+    EXPECT_EQ(w.services.stored->size(), 3U); // one of them the items of the third
 
     const Answer unknown =
         co_await create(w, R"("input":"x","previous_response_id":"resp_nobody")");
@@ -478,7 +486,7 @@ rt::Task<void> check_lifetime(World& w) {
     EXPECT_EQ((co_await get(w, kept.at("id"))).status, 200);
     co_await rt::sleep_for(std::chrono::minutes(2));
     // Whatever is asked next: what is over is not in memory any more.
-    EXPECT_EQ((co_await create(w, R"("input":"b")")).status, 200);
+    EXPECT_EQ((co_await create(w, R"("input":"b","store":false)")).status, 200);
     EXPECT_EQ(w.services.stored->size(), 0U);
     EXPECT_EQ(w.services.stored->bytes(), 0U);
     EXPECT_EQ((co_await get(w, kept.at("id"))).status, 404);
