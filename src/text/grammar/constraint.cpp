@@ -157,8 +157,11 @@ bool wants_constraint(const ConstraintRequest& request) noexcept {
     if (request.format->kind != gen::OutputFormat::Kind::text || forces_calls(tmpl)) return true;
     if (request.calls == OutputFormat::plain || tmpl.tools.empty()) return false;
     if (tmpl.tool_choice == gen::ToolChoice::none) return true;
-    return std::ranges::any_of(
-        tmpl.tools, [&](const gen::ToolDefinition& tool) { return enforces(tmpl, tool); });
+    // Nobody can do anything with half a call, or one of a function that is not there. Only where
+    // calls have no mark of their own would that forbid answers that begin with a brace.
+    return request.calls != OutputFormat::llama_json ||
+           std::ranges::any_of(
+               tmpl.tools, [&](const gen::ToolDefinition& tool) { return enforces(tmpl, tool); });
 }
 
 Result<std::shared_ptr<const Grammar>> make_constraint(const ConstraintRequest& request) {

@@ -80,16 +80,11 @@ function completionProblems(request, body) {
   return out;
 }
 
-/** Nothing guides the calls that a model makes of itself, unless a tool is strict: it may break one off. */
-const isGuided = ({ tool_choice: choice, tools } = {}) =>
-  !['auto', undefined, null].includes(choice?.type ?? choice) || tools?.some((t) => t.strict ?? t.function?.strict);
-
 function callProblems(calls, finish, request) {
   const out = [];
-  const brokenOff = calls.length > 0 && !isGuided(request) && !isJsonObject(calls.at(-1).function.arguments);
   if (finish === 'tool_calls' && calls.length === 0) out.push('finish_reason tool_calls without one');
-  if (finish === 'stop' && calls.length > 0 && !brokenOff) out.push('tool calls and finish_reason stop');
-  const names = isGuided(request) ? request.tools?.map((t) => t.function?.name ?? t.name) : undefined;
+  if (finish === 'stop' && calls.length > 0) out.push('tool calls and finish_reason stop');
+  const names = request?.tools?.map((t) => t.function?.name ?? t.name);
   for (const call of calls) {
     if (names && !names.includes(call.function.name)) out.push(`a call of ${call.function.name}`);
     if (finish === 'tool_calls' && !isJsonObject(call.function.arguments)) out.push(`arguments ${call.function.arguments}`);
@@ -147,8 +142,7 @@ function responseProblems(response) {
 function messageProblems(request, message) {
   const out = [];
   const calls = message.content.filter((b) => b.type === 'tool_use').length;
-  const mayBreakOff = !isGuided(request) && message.stop_reason === 'end_turn';
-  if ((message.stop_reason === 'tool_use') !== calls > 0 && message.stop_reason !== 'max_tokens' && !mayBreakOff) {
+  if ((message.stop_reason === 'tool_use') !== calls > 0 && message.stop_reason !== 'max_tokens') {
     out.push(`${calls} calls and stop_reason ${message.stop_reason}`);
   }
   if ((message.stop_reason === 'stop_sequence') !== (message.stop_sequence !== null)) out.push('stop_sequence');
@@ -325,7 +319,7 @@ function itemStep(state, event) {
 
 function messageStreamProblems(sent, exchange) {
   const out = [];
-  const state = { step: 'start', index: 0, block: null, calls: 0, isGuided: isGuided(exchange.request) };
+  const state = { step: 'start', index: 0, block: null, calls: 0 };
   for (const { event: name, data } of sent) {
     const event = JSON.parse(data);
     if (name !== event.type) out.push(`event ${name} with type ${event.type}`);
@@ -374,7 +368,7 @@ function messageStep(state, event) {
       const reason = event.delta.stop_reason;
       if ((reason === 'stop_sequence') !== (event.delta.stop_sequence !== null)) out.push('stop_sequence');
       if (reason === 'tool_use' && state.calls === 0) out.push('stop_reason tool_use without one');
-      if (reason === 'end_turn' && state.calls > 0 && state.isGuided) out.push('calls and stop_reason end_turn');
+      if (reason === 'end_turn' && state.calls > 0) out.push('calls and stop_reason end_turn');
       if (reason === 'tool_use' && !isJsonObject(state.lastInput || '{}')) out.push(`input ${state.lastInput}`);
       return out;
     }

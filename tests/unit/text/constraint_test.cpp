@@ -46,13 +46,24 @@ bool accepts(const Ask& ask, std::string_view text) {
 }
 
 TEST(Constraint, NothingToEnforceIsNoGrammar) {
-    for (const Ask& a :
-         {asked(ToolChoice::automatic), Ask{}, asked(ToolChoice::none, OutputFormat::plain)}) {
+    for (const Ask& a : {asked(ToolChoice::automatic, OutputFormat::llama_json), Ask{},
+                         asked(ToolChoice::none, OutputFormat::plain)}) {
         EXPECT_FALSE(wants_constraint(a.request()));
         EXPECT_EQ(*make_constraint(a.request()), nullptr);
     }
     EXPECT_TRUE(wants_constraint(asked(ToolChoice::required).request()));
     EXPECT_TRUE(wants_constraint(asked(ToolChoice::none).request()));
+}
+
+TEST(Constraint, CallsOfTheModelsOwnAreWholeAndOfFunctionsThatThereAre) {
+    const Ask free = asked(ToolChoice::automatic);
+    ASSERT_TRUE(wants_constraint(free.request()));
+    EXPECT_TRUE(accepts(free, "Just words, {\"even\": [braces]"));
+    EXPECT_TRUE(accepts(free, "Wait.<tool_call>\n{\"name\": \"weather\", \"arguments\": "
+                              "{\"anything\": 1}}\n</tool_call>"));
+    EXPECT_FALSE(accepts(free, "<tool_call>\n{\"name\": \"wether\", \"arguments\": {}}\n"
+                               "</tool_call>"));
+    EXPECT_FALSE(accepts(free, "<tool_call>\n{\"name\": \"weather\", \"argum"));
 }
 
 TEST(Constraint, CallsAreWrittenAsTheTemplatesShowThem) {

@@ -28,8 +28,10 @@ bool wants_constraint(const ConstraintRequest& request) noexcept;
 /// The grammar of the whole answer, thinking included, from its first token to its end; nullptr
 /// where any text will do. It enforces: output formats; `required` and `named` tool choices (at
 /// least one call, of that tool); the schemas of all calls where a call is forced, and of strict
-/// tools under `automatic`; one call at most without parallel_tool_calls; with `none`, no calls.
-/// Errors: those of add_json_schema; unsupported where the model's template knows no calls.
+/// tools under `automatic`; that other calls under `automatic` are whole and of functions that
+/// there are (not in OutputFormat::llama_json, whose calls have no mark); one call at most without
+/// parallel_tool_calls; with `none`, no calls. Errors: those of add_json_schema; unsupported where
+/// the model's template knows no calls.
 Result<std::shared_ptr<const Grammar>> make_constraint(const ConstraintRequest& request);
 
 /// Tags that grammars of a format are made with; where the vocabulary has one as a token, it has to
