@@ -308,6 +308,26 @@ void add_keys(CLI::App& app, Arguments& a, SettingFlags& flags) {
     revoke->final_callback([&a] { a.verb = Verb::keys_revoke; });
 }
 
+void add_fit(CLI::App& app, Arguments& a) {
+    CLI::App* verb = app.add_subcommand("fit", "which published models run on this machine");
+    verb->footer("Example:\n  darkbloom fit --top 10 --use-case coding\n"
+                 "  darkbloom fit gemma-4 --ram 64");
+    verb->add_option("model", a.fit.model, "part of a name: explain those models")->type_name("");
+    verb->add_option("--top", a.fit.top, "rows (default: 20)")->type_name("");
+    verb->add_option("--use-case", a.fit.use_case,
+                     "general, coding, reasoning, chat, multimodal or embedding")
+        ->type_name("");
+    verb->add_option("--sort", a.fit.sort, "score, tps, params, mem, ctx, date or use_case")
+        ->type_name("");
+    verb->add_option("--ram", a.fit.ram, "a machine with so many GB instead of this one")
+        ->type_name("");
+    verb->add_option("--vram", a.fit.vram, "with a GPU of so many GB")->type_name("");
+    verb->add_option("--cores", a.fit.cores, "with so many processors")->type_name("");
+    verb->add_flag("--all", a.fit.all, "those that do not fit, too");
+    verb->add_flag("--json", a.json, "machine-readable, as the fit API answers");
+    verb->final_callback([&a] { a.verb = Verb::fit; });
+}
+
 void add_verify_response(CLI::App& app, Arguments& a) {
     CLI::App* verb = app.add_subcommand("verify-response",
                                         "check hash, signature and statement of a saved response");
@@ -356,6 +376,7 @@ Arguments parse_arguments(int argc, char** argv) {
     add_doctor(app, arguments, flags);
     add_bench(app, arguments, flags);
     add_keys(app, arguments, flags);
+    add_fit(app, arguments);
     add_verify_response(app, arguments);
     try {
         app.parse(argc, argv);

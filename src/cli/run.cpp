@@ -30,6 +30,8 @@ int run(const Arguments& arguments) {
         return run_keys(arguments);
     case Verb::verify_response:
         return run_verify_response(arguments);
+    case Verb::fit:
+        return run_fit(arguments);
     }
     return 2;
 }

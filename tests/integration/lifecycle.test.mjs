@@ -191,7 +191,7 @@ test('flags can be said to be off', async () => {
 test('help fits on a screen and has an example, for every verb', async () => {
   const top = await runBinary(['--help']);
   assert.equal(top.code, 0);
-  for (const verb of ['serve', 'chat', 'models', 'inspect', 'doctor', 'bench', 'keys', 'verify-response']) {
+  for (const verb of ['serve', 'chat', 'models', 'inspect', 'doctor', 'bench', 'keys', 'verify-response', 'fit']) {
     assert.match(top.stdout, new RegExp(`\\b${verb}\\b`));
     const { code, stdout } = await runBinary([verb, '--help']);
     assert.equal(code, 0, verb);

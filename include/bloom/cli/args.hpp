@@ -24,6 +24,7 @@ enum class Verb : std::uint8_t {
     keys_list,
     keys_revoke,
     verify_response,
+    fit,
 };
 
 /// Flags of the bench verbs; those that a verb does not have keep their defaults.
@@ -72,6 +73,18 @@ struct VerifyArguments {
     std::string url;
 };
 
+/// Flags of fit, as text: the fit API's own reader checks them.
+struct FitArguments {
+    std::string model; ///< part of a name; empty: the table
+    std::string top;
+    std::string use_case;
+    std::string sort;
+    std::string ram;
+    std::string vram;
+    std::string cores;
+    bool all = false;
+};
+
 /// The command line, read. Members that a verb does not have keep their defaults.
 struct Arguments {
     Verb verb = Verb::none;
@@ -101,6 +114,7 @@ struct Arguments {
 
     BenchArguments bench;
     VerifyArguments verify;
+    FitArguments fit;
 
     // keys
     std::string key_id;

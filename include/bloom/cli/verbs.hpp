@@ -17,6 +17,7 @@ int run_bench_model(const Arguments& arguments);
 int run_bench_serve(const Arguments& arguments);
 int run_keys(const Arguments& arguments);
 int run_verify_response(const Arguments& arguments);
+int run_fit(const Arguments& arguments);
 
 /// Runs the verb of the command line.
 int run(const Arguments& arguments);
