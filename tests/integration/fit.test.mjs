@@ -3,12 +3,13 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
-import { startNode } from './harness.mjs';
+import { startNode, suiteContext } from './harness.mjs';
 
 const run = promisify(execFile);
+const suite = suiteContext();
 let node;
-before(async () => { node = await startNode(); });
-after(async () => { await node.stop(); });
+before(async () => { node = await startNode(suite); });
+after(() => suite.done());
 
 const get = async (path) => {
   const response = await fetch(node.url + path);
