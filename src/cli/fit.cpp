@@ -164,7 +164,7 @@ int run_fit(const Arguments& arguments) {
             Error{Code::not_found,
                   fmt::format("no published model matches {}; 'darkbloom fit --all' lists "
                               "those that are known",
-                              quoted(a.model))});
+                              bloom::quoted(a.model))});
     }
     const Terminal t = terminal();
     std::string out = headline(fit::simulated(context.system, wanted), wanted.simulates());
