@@ -121,8 +121,11 @@ std::span<const std::uint64_t> BoundGrammar::Impl::mask(const Position& position
 
 bool BoundGrammar::Impl::stuck(const Position& position) {
     if (position.ends || tokens_.stops.empty()) return false;
-    // Stop tokens are in the mask of such a position for no other reason; unless one of them is a
-    // tag that is allowed.
+    for (const Config& config : position.configs) {
+        const std::uint32_t tag = grammar->states[config.state].tag;
+        if (tag != kNone && tag_is_token_[tag]) return false;
+    }
+    // Then stop tokens are in the mask for no other reason.
     const auto id = static_cast<std::size_t>(tokens_.stops[0]);
     return (mask(position, false)[id / 64] >> id % 64 & 1) != 0;
 }

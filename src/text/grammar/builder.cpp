@@ -232,10 +232,11 @@ GrammarRule GrammarBuilder::declare() {
 }
 
 void GrammarBuilder::define(GrammarRule rule, GrammarNode body) {
-    std::uint32_t& slot = impl_->rules.at(static_cast<std::size_t>(rule));
-    BLOOM_CHECK(slot == kNoNode);
+    const auto index = static_cast<std::uint32_t>(rule);
+    BLOOM_CHECK(index < impl_->rules.size());
+    BLOOM_CHECK(impl_->rules[index] == kNoNode);
     BLOOM_CHECK(static_cast<std::uint32_t>(body) < impl_->nodes.size());
-    slot = static_cast<std::uint32_t>(body);
+    impl_->rules[index] = static_cast<std::uint32_t>(body);
 }
 
 GrammarNode GrammarBuilder::refer(GrammarRule rule) {

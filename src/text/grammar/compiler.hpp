@@ -82,7 +82,7 @@ struct Draft {
     std::uint64_t work = 0; ///< spent on making them, against kMaxBuildWork
 };
 
-/// Steps of determinising that one build may take, about 0.1 s.
+/// Steps of determinising that one build may take.
 inline constexpr std::uint64_t kMaxBuildWork = std::uint64_t{1} << 24;
 
 /// Appends the rule's states to the draft and returns its start. Deterministic unless that needs

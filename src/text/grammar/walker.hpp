@@ -14,7 +14,7 @@ namespace bloom::text {
 /// positions it has met with their steps, a deterministic automaton made on demand.
 class Walker {
 public:
-    /// Configurations that the walks for one mask may look at, about 20 ms. Beyond, only tokens of
+    /// Configurations that the walks for one mask may look at. Beyond, only tokens of
     /// one byte are found: fewer than fit, but enough to go on.
     static constexpr std::uint64_t kMaxWork = std::uint64_t{1} << 18;
 
