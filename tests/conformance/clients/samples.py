@@ -114,7 +114,7 @@ def openai_responses():
 
 
 def openai_completions():
-    body = {"model": MODEL, "prompt": "Once upon a time", "max_tokens": 20}
+    body = {"model": MODEL, "prompt": "Darkbloom is an", "max_tokens": 20, "temperature": 0}
     print(json.load(openai("/completions", body))["choices"][0]["text"])
     for _, data in events(openai("/completions", {**body, "stream": True})):
         if data != "[DONE]":
