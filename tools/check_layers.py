@@ -30,7 +30,7 @@ ALLOWED = {
 }
 NET = SHARED | {"rt", "net", "http", "sse"}
 ALLOWED["store"] = NET
-ALLOWED["fit"] = NET
+ALLOWED["fit"] = LOW
 ALLOWED["auth"] = NET | {"store"}
 ALLOWED["registry"] = NET | {"store"}
 ALLOWED["scheduler"] = NET | {"store", "auth", "registry"}

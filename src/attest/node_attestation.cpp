@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <tuple>
 
 #include <bloom/attest/node_attestation.hpp>
 #include <bloom/base/calendar.hpp>
@@ -97,7 +98,11 @@ Result<SignedStatus> NodeAttestation::sign_status(const crypto::Sha256& nonce,
     std::vector<const ModelFact*> sorted;
     for (const ModelFact& model : models)
         sorted.push_back(&model);
-    std::ranges::sort(sorted, {}, [](const ModelFact* m) -> const std::string& { return m->id; });
+    std::ranges::sort(sorted, {}, [](const ModelFact* m) { return std::tie(m->id, m->build); });
+    // Two builds may go by one id, but canonical JSON has every name once: the first build counts.
+    const auto again =
+        std::ranges::unique(sorted, {}, [](const ModelFact* m) -> const auto& { return m->id; });
+    sorted.erase(again.begin(), again.end());
     SignedStatus out;
     json::Writer w(out.json);
     w.begin_object();

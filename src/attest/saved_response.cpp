@@ -46,8 +46,16 @@ Result<SavedResponse> take_heads(std::string_view& text) {
     return out;
 }
 
+/// Whether a line can be one of the node's trailers and nothing else. Readers of event streams take
+/// lines with CRLF as well, so any other line, or a CR within one, could bring them an event.
+bool is_trailer(std::string_view line) noexcept {
+    const bool named = line.starts_with("x-") || line.starts_with("X-");
+    return (named || line.empty()) && line.find('\r') == std::string_view::npos;
+}
+
 /// Cuts the trailers off a stream that ends in `name: value` lines with CRLF, where the head
-/// announces some. Events end in an empty line with LF alone, so the two do not mix.
+/// announces some. The node's events end with LF alone, so the two do not mix; what is not all
+/// trailers stays part of the body.
 void cut_trailers(SavedResponse& response) {
     const auto announced = response.headers.find("trailer");
     if (announced == response.headers.end()) return;
@@ -55,6 +63,9 @@ void cut_trailers(SavedResponse& response) {
     if (end == std::string::npos) return;
     std::string_view rest = std::string_view(response.body).substr(end + 2);
     if (rest.empty() || !rest.ends_with("\r\n")) return;
+    for (std::string_view lines = rest; !lines.empty();) {
+        if (!is_trailer(take_line(lines))) return;
+    }
     while (!rest.empty())
         take_field(take_line(rest), response);
     response.body.resize(end + 2);

@@ -1,8 +1,8 @@
+#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <fstream>
 #include <iostream>
-#include <iterator>
 #include <optional>
 
 #include <fmt/format.h>
@@ -34,16 +34,24 @@ struct Verdict {
     bool request_checked = false;
 };
 
+/// All bytes of a stream. By read(), which reports what a stream buffer throws: folders open well.
+Result<std::string> read_all(std::istream& in, const std::string& name) {
+    std::string out;
+    std::array<char, std::size_t{16} << 10> piece;
+    do {
+        in.read(piece.data(), piece.size());
+        out.append(piece.data(), static_cast<std::size_t>(in.gcount()));
+    } while (in);
+    if (in.bad()) return Error{Code::io_error, name + ": cannot be read"};
+    return out;
+}
+
 /// A file's bytes; `-` is the standard input.
 Result<std::string> read_input(const std::string& path) {
-    if (path == "-")
-        return std::string(std::istreambuf_iterator<char>(std::cin),
-                           std::istreambuf_iterator<char>());
+    if (path == "-") return read_all(std::cin, "standard input");
     std::ifstream file(path, std::ios::binary);
     if (!file) return Error::from_errno(errno, path);
-    std::string out((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-    if (file.bad()) return Error{Code::io_error, path + ": cannot be read"};
-    return out;
+    return read_all(file, path);
 }
 
 Result<attest::SavedResponse> read_response(const VerifyArguments& a) {

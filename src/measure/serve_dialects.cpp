@@ -128,6 +128,8 @@ std::string load_request(const ServeBenchOptions& options, std::size_t i) {
     w.begin_object().key("model").string(options.model).key("stream").boolean(options.stream);
     if (options.stream && has_options)
         w.key("stream_options").begin_object().key("include_usage").boolean(true).end_object();
+    // Answers that nobody refers to would push out those that the account keeps.
+    if (responses) w.key("store").boolean(false);
     w.key(responses ? "max_output_tokens" : "max_tokens").integer(options.max_tokens);
     if (options.dialect == LoadDialect::completions) {
         w.key("prompt").string(prompt);

@@ -320,6 +320,9 @@ describe('attestation', () => {
     const missing = await runBinary(['verify-response', path.join(folder, 'nowhere')]);
     assert.equal(missing.code, 1);
     assert.match(missing.stderr, /nowhere/);
+    const notAFile = await runBinary(['verify-response', folder]);
+    assert.equal(notAFile.code, 1);
+    assert.ok(notAFile.stderr.includes(`${folder}: cannot be read`), notAFile.stderr);
   });
 
   test('verify-response reads what curl writes', async (t) => {

@@ -25,8 +25,9 @@ public:
     /// Reads the key of a data directory, or makes one where there is none: written to a file of
     /// its own, synced, then put in place at once, so that a crash leaves the whole key or none,
     /// and of two nodes that start together one makes it. The directory must exist. Errors:
-    /// permission_denied for a file that others can read, corrupt for one that holds no such key,
-    /// io_error; each names the file and the way out.
+    /// permission_denied for a file that others can read, corrupt for one that holds no key,
+    /// unsupported for a key of another kind, those of the file system; each names the file, and
+    /// where there is one the way out.
     static Result<IdentityKey> open(const std::string& data_dir);
     /// One that is written nowhere. Errors: internal.
     static Result<IdentityKey> generate();

@@ -10,8 +10,8 @@ namespace bloom::hw {
 struct MachineInfo {
     std::string vendor;
     std::string product;
-    std::string
-        serial; ///< of the chassis, else of the system, else of the board; only root reads it
+    /// Of the chassis, else of the system, else of the board; only root reads it.
+    std::string serial;
 };
 
 /// Reads /sys/class/dmi/id. Never fails. Thread: any.

@@ -111,7 +111,8 @@ TEST(NodeAttestation, AStatementIsBoundToTheNonce) {
     const auto ticket = node->join(nonce(7), kStart);
     ASSERT_TRUE(ticket.has_value());
     EXPECT_EQ(ticket->ready_ns, kStart) << "nobody asked before";
-    const std::vector<ModelFact> models{{"b", "b-8bit", "22"}, {"a", "a-8bit", ""}};
+    const std::vector<ModelFact> models{
+        {"b", "b-q8", "33"}, {"b", "b-8bit", "22"}, {"a", "a-8bit", ""}};
     const auto fresh = node->take(*ticket, models, kNow + 1);
     ASSERT_TRUE(fresh.has_value());
     expect_signed(*node, fresh->status);

@@ -86,6 +86,11 @@ TEST(SavedResponse, StreamsWithTheirTrailers) {
     std::string wrong = trailers;
     wrong[wrong.find(": ") + 2] ^= 1;
     EXPECT_FALSE(is_intact(read_saved_dump(head + stream + wrong)));
+    // Readers of event streams would take these for events.
+    for (const char* hidden : {"data: {}\r\n\r\n", "x-a: b\rdata: {}\r\r\n", "event: ping\r\n"}) {
+        EXPECT_FALSE(is_intact(read_saved_dump(head + stream + hidden))) << hidden;
+        EXPECT_FALSE(is_intact(read_saved_dump(head + stream + trailers + hidden))) << hidden;
+    }
     // Without a head, and with a head of its own that has the trailers, too.
     EXPECT_TRUE(is_intact(SavedResponse{{}, stream}));
     auto apart = read_saved_head(head + trailers);

@@ -183,6 +183,7 @@ TEST(ServeBench, EveryDialectAsksInItsOwnWay) {
     asks("chat", "/v1/chat/completions", R"("messages":[{"role":"user","content":")");
     asks("completions", "/v1/completions", R"("max_tokens":64,"prompt":")");
     asks("responses", "/v1/responses", R"("max_output_tokens":64,"input":[{"role":"user")");
+    asks("responses", "/v1/responses", R"("store":false)");
     asks("messages", "/v1/messages", R"("max_tokens":64,"messages":[)");
     EXPECT_EQ(load_dialect("latin"), std::nullopt);
 }
