@@ -173,8 +173,13 @@ rt::Task<Result<>> handle_inference(Services& services, http::Exchange& ex, gen:
     Outcome outcome = co_await answer(delivery, ex);
     // Before the last bytes: the client may name it at once.
     if (keeps && outcome.kind == Outcome::Kind::answered) {
-        keep_response(*services.stored, who->account_id, *read, joined->get(), record,
-                      rt::Shard::current().now_ns());
+        try {
+            keep_response(*services.stored, who->account_id, *read, joined->get(), record,
+                          rt::Shard::current().now_ns());
+        } catch (const std::exception& failure) {
+            // No memory: the answer is whole without it, and the hold still has to be ended.
+            log::error("request {}: not kept: {}", ex.request_id(), failure.what());
+        }
     }
     co_return co_await conclude(ex, std::move(*admission), std::move(outcome), stream);
 }

@@ -24,9 +24,11 @@ ApiError bad_request(std::string message, std::string_view code, std::string par
             std::move(param),          std::move(message),      0};
 }
 
-/// Puts the items in that references mean.
+/// Puts the items in that references mean. Their bytes are bounded: a short request can name a long
+/// item very often.
 std::expected<void, ApiError> resolve_references(StoredResponses& stored, std::string_view account,
                                                  dialect::Request& request, std::uint64_t now_ns) {
+    std::size_t bytes = 0;
     for (std::size_t i = 0; i < request.items.size(); ++i) {
         dialect::ResponseItem& item = request.items[i];
         if (item.kind != dialect::ResponseItem::Kind::reference) continue;
@@ -39,6 +41,13 @@ std::expected<void, ApiError> resolve_references(StoredResponses& stored, std::s
                             "created with 'store' set to true.",
                             bloom::quoted(item.id)),
                 "invalid_value", fmt::format("input[{}].id", i)));
+        }
+        bytes += dialect::bytes_of(response->output()[index]);
+        if (bytes > stored.limits().response_bytes) {
+            return std::unexpected(bad_request(
+                fmt::format("The items that 'input' refers to have more than {} bytes together.",
+                            stored.limits().response_bytes),
+                "invalid_value", "input"));
         }
         item = response->output()[index];
     }
