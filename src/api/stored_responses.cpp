@@ -38,7 +38,7 @@ std::expected<void, ApiError> resolve_references(StoredResponses& stored, std::s
         if (!response || index >= response->n_output || response->output()[index].id != item.id) {
             return std::unexpected(bad_request(
                 fmt::format("Item with id {} not found. Items are kept only of responses that were "
-                            "created with 'store' set to true.",
+                            "not created with 'store' set to false.",
                             bloom::quoted(item.id)),
                 "invalid_value", fmt::format("input[{}].id", i)));
         }

@@ -210,7 +210,7 @@ public:
         }
         return refuse(path("input", index),
                       fmt::format("Item with id '{}' not found. Items are kept only of responses "
-                                  "that were created with 'store' set to true.",
+                                  "that were not created with 'store' set to false.",
                                   item.id.substr(0, kShownBytes)));
     }
 

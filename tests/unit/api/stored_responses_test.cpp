@@ -37,6 +37,28 @@ TEST(StoredResponses, WhatIsHeldOutlivesItsEntry) {
     EXPECT_EQ(held->id, "resp_1");
 }
 
+TEST(StoredResponses, ReferencesToOneItemAreBoundedTogether) {
+    StoredResponses stored({.response_bytes = 4096});
+    StoredResponse kept = response("a", "resp_1");
+    kept.items.emplace_back();
+    kept.items.back().id = "msg_1_0";
+    kept.items.back().texts = {std::string(1000, 'x')};
+    kept.n_output = 1;
+    stored.put(std::move(kept), 0);
+    const auto join = [&](std::size_t n_references) {
+        dialect::Request request;
+        for (std::size_t i = 0; i < n_references; ++i) {
+            request.items.emplace_back();
+            request.items.back().kind = dialect::ResponseItem::Kind::reference;
+            request.items.back().id = "msg_1_0";
+        }
+        const auto joined = join_stored(stored, "a", request, 1);
+        return joined ? std::string("fine") : joined.error().param;
+    };
+    EXPECT_EQ(join(2), "fine");
+    EXPECT_EQ(join(1000), "input");
+}
+
 TEST(StoredResponses, EachLivesAsLong) {
     StoredResponses stored({.lifetime_ns = 100});
     stored.put(response("a", "resp_1"), 0);
