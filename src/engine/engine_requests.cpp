@@ -234,7 +234,7 @@ std::optional<std::size_t> EngineImpl::prepare(Request& request) {
     const Result<Readiness> readiness = constrain(request);
     if (!readiness) {
         fail(request, gen::Failure::invalid_request, std::string(readiness.error().message()));
-        return bytes;
+        return bytes + kPrepareBytesPerStep; // it may have taken as long as one that was made
     }
     if (*readiness == Readiness::pending) return std::nullopt;
     make_choices(request, std::exchange(request.prompts, {}));

@@ -165,6 +165,11 @@ void EngineImpl::take_draws(const Batcher::Step& step) {
             fail(*d.request, gen::Failure::provider, "no token fits the demanded format");
             continue;
         }
+        // Masks and steps drop readings of very ambiguous grammars apart from one another.
+        if (d.choice->matcher && !d.choice->matcher->accept(d.token)) {
+            fail(*d.request, gen::Failure::provider, "the demanded format cannot be followed");
+            continue;
+        }
         take_token(*d.request, *d.choice, d.token,
                    d.choice->sampler.tells_logprobs() ? &d.told : nullptr);
         const bool guessed = d.n_true < d.n_drafts;
@@ -306,6 +311,7 @@ gen::TokenLogprob EngineImpl::logprob_of(std::int32_t token, const DrawnLogprobs
     return out;
 }
 
+/// A token that the choice's matcher has accepted, if it has one.
 void EngineImpl::take_token(Request& request, Choice& choice, std::int32_t token,
                             const DrawnLogprobs* told) {
     if (choice.n_generated == 0 && !choice.echo.empty()) {
@@ -317,7 +323,6 @@ void EngineImpl::take_token(Request& request, Choice& choice, std::int32_t token
     ++choice.n_generated;
     bool complete = false; // nothing but an end may follow
     if (choice.matcher) {
-        BLOOM_CHECK(choice.matcher->accept(token));
         complete = choice.matcher->must_end();
         if (choice.matcher->ended()) choice.matcher.reset();
     }
