@@ -2,15 +2,17 @@
 
 #include <algorithm>
 #include <chrono>
-#include <functional>
 #include <system_error>
 #include <utility>
+
+#include <bloom/base/bytes.hpp>
+#include <bloom/crypto/digest.hpp>
 
 namespace bloom::engine {
 namespace {
 
 /// Everything that make_constraint() looks at, without ambiguity.
-std::string key_of(const text::ConstraintRequest& r) {
+std::string all_of(const text::ConstraintRequest& r) {
     std::string out;
     const auto flag = [&](auto value) { out += static_cast<char>('0' + static_cast<int>(value)); };
     const auto part = [&](std::string_view text) {
@@ -36,6 +38,12 @@ std::string key_of(const text::ConstraintRequest& r) {
 }
 
 } // namespace
+
+std::string Constraints::key_of(const text::ConstraintRequest& request) {
+    if (!text::wants_constraint(request)) return {};
+    const crypto::Sha256 digest = crypto::sha256(as_bytes(all_of(request)));
+    return {digest.begin(), digest.end()};
+}
 
 Result<> Constraints::prepare() {
     if (vocab_) return {};
@@ -69,20 +77,18 @@ Result<Constraints::Found> Constraints::keep(std::string key, Made made) {
     if (kept_.size() == kMaxKeptGrammars) {
         kept_.erase(std::ranges::min_element(kept_, {}, &Kept::used)); // its requests keep it alive
     }
-    const std::size_t hash = std::hash<std::string>{}(key);
-    kept_.push_back({std::move(key), hash, n_uses_, bound});
+    kept_.push_back({std::move(key), n_uses_, bound});
     return Found{std::move(bound), true, false};
 }
 
-Result<Constraints::Found> Constraints::find(const text::ConstraintRequest& request,
+Result<Constraints::Found> Constraints::find(const std::string& key,
+                                             const text::ConstraintRequest& request,
                                              const std::shared_ptr<const gen::Generation>& owner,
                                              bool aside) {
-    if (!text::wants_constraint(request)) return Found{};
-    std::string key = key_of(request);
-    const std::size_t hash = std::hash<std::string>{}(key);
+    if (key.empty()) return Found{};
     ++n_uses_;
     for (Kept& k : kept_) {
-        if (k.hash != hash || k.key != key) continue;
+        if (k.key != key) continue;
         k.used = n_uses_;
         return Found{k.grammar, false, false};
     }
@@ -101,7 +107,7 @@ Result<Constraints::Found> Constraints::find(const text::ConstraintRequest& requ
         }
     }
     if (aside && start(key, request, owner)) return Found{{}, false, true};
-    return keep(std::move(key), text::make_constraint(request));
+    return keep(key, text::make_constraint(request));
 }
 
 } // namespace bloom::engine

@@ -43,9 +43,14 @@ public:
     /// The token that ends thinking; -1: the vocabulary has none.
     std::int32_t thinking_end() const noexcept { return thinking_end_; }
 
-    /// `request` refers to `owner`. aside: what is not there is made elsewhere, and pending until
-    /// it is. Errors: those of make_constraint, in sentences for the client; out_of_memory.
-    Result<Found> find(const text::ConstraintRequest& request,
+    /// What tells the grammar of a request from others: a digest of all that decides it, since
+    /// schemas may be long; empty where any text will do. Cost: linear in the schemas.
+    static std::string key_of(const text::ConstraintRequest& request);
+
+    /// `key` is that of `request`, which refers to `owner`. aside: what is not there is made
+    /// elsewhere, and pending until it is. Cheap to ask again. Errors: those of make_constraint, in
+    /// sentences for the client; out_of_memory.
+    Result<Found> find(const std::string& key, const text::ConstraintRequest& request,
                        const std::shared_ptr<const gen::Generation>& owner, bool aside);
 
 private:
@@ -53,7 +58,6 @@ private:
 
     struct Kept {
         std::string key;
-        std::size_t hash = 0;
         std::uint64_t used = 0;
         std::shared_ptr<text::BoundGrammar> grammar;
     };

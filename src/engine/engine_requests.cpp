@@ -265,9 +265,13 @@ Result<EngineImpl::Readiness> EngineImpl::constrain(Request& request) {
     const bool others_run = batcher_.n_running() > 0;
     Readiness out = Readiness::ready;
     for (Prompt& prompt : request.prompts) {
+        if (prompt.matcher) continue; // of an earlier step, which waited for that of another prompt
         wanted.in_reasoning = prompt.in_reasoning;
-        BLOOM_TRY(const Constraints::Found found,
-                  constraints_.find(wanted, request.generation, others_run));
+        // Once, for a request may be asked in many steps and its schemas be long.
+        if (!prompt.constraint_key) prompt.constraint_key = Constraints::key_of(wanted);
+        BLOOM_TRY(
+            const Constraints::Found found,
+            constraints_.find(*prompt.constraint_key, wanted, request.generation, others_run));
         if (found.pending) return Readiness::pending;
         if (!found.grammar) continue;
         if (found.made) out = Readiness::made;

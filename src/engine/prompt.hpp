@@ -28,6 +28,8 @@ struct Prompt {
     /// What its answers have to follow, and how far what they continue has come in it; empty: any
     /// text will do.
     std::optional<text::GrammarMatcher> matcher = {};
+    /// Of that grammar, while it is not there yet: Constraints::key_of.
+    std::optional<std::string> constraint_key = {};
 };
 
 /// Template and tokenizer of one model.
