@@ -1,6 +1,8 @@
 #pragma once
 
 #include <expected>
+#include <memory>
+#include <span>
 #include <string_view>
 
 #include <bloom/api/error_map.hpp>
@@ -18,6 +20,11 @@ rt::Task<Result<>> refuse(http::Exchange& ex, ApiError error);
 
 /// The shape of errors on the path of this request, served or not.
 dialect::Envelope envelope_of(const http::Exchange& ex) noexcept;
+
+/// Who is to answer a request whose model is resolved, none of `tried`; otherwise what to tell.
+std::expected<std::shared_ptr<registry::ProviderLink>, ApiError>
+find_provider(const Services& services, const gen::Generation& request,
+              std::span<const registry::ProviderLink* const> tried);
 
 /// The caller by the credentials of the head. Errors: unauthenticated.
 Result<auth::Principal> authenticate(const Services& services, http::Exchange& ex);

@@ -12,16 +12,9 @@ rt::Task<std::expected<std::int64_t, ApiError>> count_prompt(Services& services,
     request.model =
         scheduler::resolve_model(services.registry, *services.catalog, request.render.model);
     request.render.created = rt::Shard::current().unix_ms() / 1000; // templates may tell the time
-    auto place = scheduler::place(services.registry, request, {});
-    if (!place) {
-        scheduler::NoPlace none = std::move(place).error();
-        if (none.reason == scheduler::NoPlace::Reason::unknown_model &&
-            services.catalog->find(request.model) != nullptr) {
-            none.reason = scheduler::NoPlace::Reason::not_held;
-        }
-        co_return std::unexpected(to_api_error(none, request.render.model));
-    }
-    const std::shared_ptr<registry::ProviderLink> link = std::move(*place);
+    auto found = find_provider(services, request, {});
+    if (!found) co_return std::unexpected(std::move(found).error());
+    const std::shared_ptr<registry::ProviderLink> link = std::move(*found);
     const Result<std::int64_t> n =
         co_await link->count_tokens(std::make_shared<const gen::Generation>(std::move(request)));
     if (!n) co_return std::unexpected(to_api_error(n.error()));

@@ -90,20 +90,15 @@ rt::Task<Outcome> Delivery::run() {
     Outcome last;
     for (int number = 1; number <= services_.limits.n_attempts; ++number) {
         const std::uint64_t begun_ns = clock_ns();
-        auto place = scheduler::place(services_.registry, request_, tried);
+        auto found = find_provider(services_, request_, tried);
         arrival_.timing.route_ns += clock_ns() - begun_ns;
-        if (!place) {
+        if (!found) {
             if (number > 1) co_return last; // the last real failure says more than "nobody is left"
-            scheduler::NoPlace none = std::move(place).error();
-            if (none.reason == scheduler::NoPlace::Reason::unknown_model &&
-                services_.catalog->find(request_.model) != nullptr) {
-                none.reason = scheduler::NoPlace::Reason::not_held;
-            }
-            last.error = to_api_error(none, request_.render.model);
+            last.error = std::move(found).error();
             co_return last;
         }
-        tried.push_back(place->get());
-        const std::shared_ptr<registry::ProviderLink> link = std::move(*place);
+        tried.push_back(found->get());
+        const std::shared_ptr<registry::ProviderLink> link = std::move(*found);
         last = co_await attempt(*link, number);
         if (last.kind != Outcome::Kind::refused || !last.retryable) break;
     }

@@ -225,7 +225,7 @@ constexpr Route kRoutes[] = {
          .response = "FitModels",
          .query = "limit top perfect min_fit runtime use_case provider search sort max_context "
                   "include_too_tight force_runtime license capability ram_gb vram_gb cpu_cores "
-                  "score_weights profile",
+                  "score_weights",
      }},
     {Method::get,
      "/api/v1/models/top",
@@ -238,7 +238,7 @@ constexpr Route kRoutes[] = {
          .response = "FitModels",
          .query = "limit top perfect min_fit runtime use_case provider search sort max_context "
                   "include_too_tight force_runtime license capability ram_gb vram_gb cpu_cores "
-                  "score_weights profile",
+                  "score_weights",
      }},
     {Method::get,
      "/api/v1/models/{name...}",
@@ -251,7 +251,7 @@ constexpr Route kRoutes[] = {
          .response = "FitModels",
          .query = "limit top perfect min_fit runtime use_case provider search sort max_context "
                   "include_too_tight force_runtime license capability ram_gb vram_gb cpu_cores "
-                  "score_weights profile",
+                  "score_weights",
      }},
 
     {Method::get,

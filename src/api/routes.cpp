@@ -132,6 +132,19 @@ rt::Task<Result<>> refuse(http::Exchange& ex, ApiError error) {
                                   error.body(envelope, ex.request_id()));
 }
 
+std::expected<std::shared_ptr<registry::ProviderLink>, ApiError>
+find_provider(const Services& services, const gen::Generation& request,
+              std::span<const registry::ProviderLink* const> tried) {
+    auto place = scheduler::place(services.registry, request, tried);
+    if (place) return std::move(*place);
+    scheduler::NoPlace none = std::move(place).error();
+    if (none.reason == scheduler::NoPlace::Reason::unknown_model &&
+        services.catalog->find(request.model) != nullptr) {
+        none.reason = scheduler::NoPlace::Reason::not_held;
+    }
+    return std::unexpected(to_api_error(none, request.render.model));
+}
+
 Result<auth::Principal> authenticate(const Services& services, http::Exchange& ex) {
     const http::Headers& headers = ex.request().headers;
     const std::shared_ptr<const auth::KeyTable> keys = services.keys.get();

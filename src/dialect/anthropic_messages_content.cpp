@@ -13,7 +13,6 @@ namespace {
 constexpr std::size_t kMaxMessages = 100'000; // Anthropic's own bound
 constexpr std::size_t kMaxNameBytes = 128;
 constexpr std::size_t kShownBytes = 64; // of what a client wrote, in error messages
-constexpr std::string_view kNoParameters = R"({"type":"object","properties":{}})";
 
 enum class Speaker : std::uint8_t { user, assistant, system };
 

@@ -10,6 +10,7 @@
 
 #include <bloom/dialect/anthropic_messages.hpp>
 
+#include "dialect/render.hpp"
 #include "dialect/tool_fields.hpp"
 
 namespace bloom::dialect {
@@ -332,9 +333,7 @@ Parsed<Request> read(const json::Value& body, bool counting) {
 }
 
 std::string message_id(std::string_view job_id) {
-    std::string id = "msg_";
-    std::ranges::copy_if(job_id, std::back_inserter(id), [](char c) { return c != '-'; });
-    return id;
+    return undashed_id("msg_", job_id);
 }
 
 constexpr std::string_view kPing = "event: ping\ndata: {\"type\":\"ping\"}\n\n";

@@ -6,6 +6,7 @@
 
 #include <bloom/dialect/openai_completions.hpp>
 
+#include "dialect/render.hpp"
 #include "dialect/request_fields.hpp"
 
 namespace bloom::dialect {
@@ -139,11 +140,7 @@ Parsed<Request> parse_openai_completions(const json::Value& body) {
 namespace {
 
 std::string completion_response_id(std::string_view job_id) {
-    std::string id = "cmpl-";
-    for (const char c : job_id) {
-        if (c != '-') id += c;
-    }
-    return id;
+    return undashed_id("cmpl-", job_id);
 }
 
 } // namespace

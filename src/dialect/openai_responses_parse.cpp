@@ -7,6 +7,7 @@
 #include <bloom/dialect/openai_responses.hpp>
 
 #include "dialect/openai_responses.hpp"
+#include "dialect/render.hpp"
 #include "dialect/tool_fields.hpp"
 
 namespace bloom::dialect {
@@ -427,9 +428,7 @@ Parsed<Request> parse_openai_responses(const json::Value& body) {
 namespace {
 
 std::string responses_response_id(std::string_view job_id) {
-    std::string id = "resp_";
-    std::ranges::copy_if(job_id, std::back_inserter(id), [](char c) { return c != '-'; });
-    return id;
+    return undashed_id("resp_", job_id);
 }
 
 } // namespace

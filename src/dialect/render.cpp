@@ -38,6 +38,14 @@ std::string_view finish_name(gen::Finish finish) noexcept {
     return "stop";
 }
 
+std::string undashed_id(std::string_view prefix, std::string_view job_id) {
+    std::string id(prefix);
+    for (const char c : job_id) {
+        if (c != '-') id += c;
+    }
+    return id;
+}
+
 std::string derived_id(const gen::RenderSpec& spec, std::string_view prefix, std::int32_t choice,
                        std::int32_t index) {
     constexpr std::size_t kDigits = 24;

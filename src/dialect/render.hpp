@@ -24,6 +24,9 @@ PublicFailure public_failure(gen::Failure failure) noexcept;
 /// `stop`, `length` or `tool_calls`: how OpenAI's two older dialects say why a choice ended.
 std::string_view finish_name(gen::Finish finish) noexcept;
 
+/// The id of a response where it is the attempt's UUID without dashes behind a prefix.
+std::string undashed_id(std::string_view prefix, std::string_view job_id);
+
 /// An id that follows from the response's: `prefix` and 24 letters and digits, another one for
 /// every (kind, choice, index).
 std::string derived_id(const gen::RenderSpec& spec, std::string_view prefix, std::int32_t choice,

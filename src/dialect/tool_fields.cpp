@@ -11,7 +11,6 @@ namespace bloom::dialect {
 namespace {
 
 constexpr std::size_t kMaxNameBytes = 64;
-constexpr std::string_view kNoParameters = R"({"type":"object","properties":{}})";
 
 bool is_tool_name(std::string_view name) {
     const auto fits = [](char c) {

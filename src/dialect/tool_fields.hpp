@@ -10,6 +10,8 @@
 namespace bloom::dialect {
 
 inline constexpr std::size_t kMaxTools = 128; // consumer API section 5.4
+/// The schema of a function that says nothing of its parameters.
+inline constexpr std::string_view kNoParameters = R"({"type":"object","properties":{}})";
 
 /// A function from the object that has `name`, `description`, `parameters` (here `schema_key`:
 /// Anthropic says `input_schema`) and `strict`. The schema keeps its members in the client's order;

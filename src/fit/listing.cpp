@@ -124,9 +124,6 @@ bool before(SortKey key, const Row& a, const Row& b) {
 std::vector<Row> list_models(const ListingContext& context, const Query& query, Listing listing,
                              std::string_view name) {
     const SystemFacts system = simulated(context.system, query);
-    // What was measured here says nothing of hardware that is not here.
-    const bool native = context.native && !query.simulates() &&
-                        query.profile.value_or(Profile::native) == Profile::native;
     CompatOptions options;
     options.max_context = query.max_context.value_or(0);
     options.force_runtime = query.force_runtime;
@@ -137,8 +134,7 @@ std::vector<Row> list_models(const ListingContext& context, const Query& query, 
     std::vector<Row> rows;
     for (const ModelFacts& model : context.models) {
         if (!compat_considers(model, system)) continue;
-        Row row{&model, native ? context.native(model, system, query)
-                               : compat_estimate(model, system, options)};
+        Row row{&model, compat_estimate(model, system, options)};
         if (passes(row, query, listing, name)) rows.push_back(std::move(row));
     }
     std::ranges::sort(rows, [&](const Row& a, const Row& b) { return before(query.sort, a, b); });

@@ -101,7 +101,6 @@ void write_filters(json::Writer& w, const Query& q, Listing listing, std::string
     put(w, "license", q.license);
     put(w, "capability", q.capability);
     put(w, "score_weights", q.raw_score_weights);
-    put(w, "profile", q.raw_profile);
     w.key("top_only").boolean(listing == Listing::top).end_object();
 }
 

@@ -3,29 +3,29 @@
 namespace bloom::fit {
 namespace {
 
-// Columns and figures: fit API section 3.2; the last one, section 6.3.
+// Columns and figures: fit API section 3.2.
 constexpr Quantization kTable[] = {
-    {"F32", 4.0, 0.5, 1.0, -5, 32},
-    {"F16", 2.0, 2.0, 0.6, 0, 16},
-    {"BF16", 2.0, 2.0, 0.6, 0, 16},
-    {"Q8_0", 1.05, 1.0, 0.8, 0, 8.5},
-    {"Q6_K", 0.80, 0.75, 0.95, -1, 6.5625},
-    {"Q5_K_M", 0.68, 0.625, 1.0, -2, 5.70},
-    {"Q4_K_M", 0.58, 0.5, 1.15, -5, 4.89},
-    {"Q4_0", 0.58, 0.5, 1.15, -5, 4.5},
-    {"Q3_K_M", 0.48, 0.375, 1.25, -8, 4.00},
-    {"Q2_K", 0.37, 0.25, 1.35, -12, 3.16},
-    {"mlx-8bit", 1.0, 1.0, 0.85, 0, 8.5},
-    {"mlx-4bit", 0.55, 0.5, 1.15, -4, 4.5},
-    {"AWQ-4bit", 0.5, 0.5, 1.2, -3, 4.25},
-    {"GPTQ-Int4", 0.5, 0.5, 1.2, -3, 4.25},
-    {"AWQ-8bit", 1.0, 1.0, 0.85, 0, 8.25},
-    {"GPTQ-Int8", 1.0, 1.0, 0.85, 0, 8.25},
-    {"AutoRound-4bit", 0.58, 0.5, 1.2, -3, 4.25},
-    {"AutoRound-8bit", 0.58, 1.0, 0.85, 0, 8.25},
+    {"F32", 4.0, 0.5, 1.0, -5},
+    {"F16", 2.0, 2.0, 0.6, 0},
+    {"BF16", 2.0, 2.0, 0.6, 0},
+    {"Q8_0", 1.05, 1.0, 0.8, 0},
+    {"Q6_K", 0.80, 0.75, 0.95, -1},
+    {"Q5_K_M", 0.68, 0.625, 1.0, -2},
+    {"Q4_K_M", 0.58, 0.5, 1.15, -5},
+    {"Q4_0", 0.58, 0.5, 1.15, -5},
+    {"Q3_K_M", 0.48, 0.375, 1.25, -8},
+    {"Q2_K", 0.37, 0.25, 1.35, -12},
+    {"mlx-8bit", 1.0, 1.0, 0.85, 0},
+    {"mlx-4bit", 0.55, 0.5, 1.15, -4},
+    {"AWQ-4bit", 0.5, 0.5, 1.2, -3},
+    {"GPTQ-Int4", 0.5, 0.5, 1.2, -3},
+    {"AWQ-8bit", 1.0, 1.0, 0.85, 0},
+    {"GPTQ-Int8", 1.0, 1.0, 0.85, 0},
+    {"AutoRound-4bit", 0.58, 0.5, 1.2, -3},
+    {"AutoRound-8bit", 0.58, 1.0, 0.85, 0},
 };
 
-constexpr Quantization kUnlisted{"", 0.58, 0.5, 1.0, -5, 4.89};
+constexpr Quantization kUnlisted{"", 0.58, 0.5, 1.0, -5};
 
 constexpr std::string_view kGguf[] = {"Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q2_K"};
 constexpr std::string_view kMlx[] = {"mlx-8bit", "mlx-4bit"};
@@ -78,16 +78,6 @@ std::span<const std::string_view> mlx_hierarchy() noexcept {
 
 std::span<const std::string_view> onnx_hierarchy() noexcept {
     return kOnnx;
-}
-
-std::int32_t class_bits(std::string_view name) noexcept {
-    const std::string_view common = common_name(name);
-    if (common == "F32") return 32;
-    if (common == "F16" || common == "BF16") return 16;
-    for (const char c : common) {
-        if (c >= '1' && c <= '8') return c - '0';
-    }
-    return 4;
 }
 
 } // namespace bloom::fit

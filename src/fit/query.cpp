@@ -121,7 +121,6 @@ constexpr Name<Category> kUseCases[] = {
     {"embedding", Category::embedding},   {"embed", Category::embedding}};
 
 constexpr Name<bool> kWeights[] = {{"fixed", false}, {"published", false}, {"use_case", true}};
-constexpr Name<Profile> kProfiles[] = {{"compat", Profile::compat}, {"native", Profile::native}};
 
 /// Puts one parameter where it belongs. `raw` is decoded.
 class Reader {
@@ -159,8 +158,7 @@ private:
                                  {"force_runtime", &Query::raw_force_runtime},
                                  {"license", &Query::license},
                                  {"capability", &Query::capability},
-                                 {"score_weights", &Query::raw_score_weights},
-                                 {"profile", &Query::raw_profile}};
+                                 {"score_weights", &Query::raw_score_weights}};
         for (const Row& row : kRows) {
             if (row.name == name) return &(q_.*row.field);
         }
@@ -245,7 +243,6 @@ std::expected<void, std::string> read_enums(Query& q) {
         read = read_enum(q.raw_score_weights, kWeights, q.weights_by_use_case, "score_weights",
                          "fixed|use_case");
     }
-    if (read) read = read_enum(q.raw_profile, kProfiles, q.profile, "profile", "compat|native");
     return read;
 }
 

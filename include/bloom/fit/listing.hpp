@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -33,8 +32,6 @@ struct ListingContext {
     std::int32_t month = 1;
     double host_bandwidth_gbps = 50; ///< for the published estimator
     bool weights_by_use_case = false;
-    /// The node's own estimator; empty: it cannot answer, and compat does.
-    std::function<Estimate(const ModelFacts&, const SystemFacts&, const Query&)> native;
 };
 
 enum class Listing : std::uint8_t {

@@ -13,9 +13,6 @@ namespace bloom::fit {
 
 enum class SortKey : std::uint8_t { score, speed, params, memory, context, date, use_case };
 
-/// Which of the two estimators answers.
-enum class Profile : std::uint8_t { compat, native };
-
 /// Query parameters of the listing endpoints (fit API section 1.4). `raw` members are what the
 /// client sent, for the echo.
 struct Query {
@@ -36,7 +33,6 @@ struct Query {
     std::optional<double> vram_gb;
     std::optional<std::int64_t> cpu_cores;
     std::optional<std::string> raw_score_weights;
-    std::optional<std::string> raw_profile;
 
     // What the enumerated ones mean.
     FitLevel min_fit = FitLevel::marginal;
@@ -45,7 +41,6 @@ struct Query {
     SortKey sort = SortKey::score;
     std::optional<Runtime> force_runtime;
     std::optional<bool> weights_by_use_case; ///< absent: as configured
-    std::optional<Profile> profile;          ///< absent: native where it can answer
 
     bool simulates() const noexcept { return ram_gb || vram_gb || cpu_cores; }
 };
